@@ -1,0 +1,98 @@
+"""Every error this library raises on purpose, in one form: where, expected, got, do this.
+
+Belongs here: exception classes and their formatting. Does not: deciding when to raise.
+Floor 0.
+"""
+
+from __future__ import annotations
+
+
+class FunctorchArtifactError(Exception):
+    """Say what went wrong, where, what was expected, what came instead, and what to do.
+
+    Args:
+        problem: one sentence, without a full stop.
+        where: the tree path, callback, column, file or hook at fault.
+        expected: what would have been right.
+        got: what was found.
+        fix: what the user can do about it.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: str | None = None,
+        expected: object = None,
+        got: object = None,
+        fix: str | None = None,
+    ) -> None:
+        lines = [f"{where}: {problem}" if where else problem]
+        lines += [
+            f"  {label}: {text}"
+            for label, text in (("expected", expected), ("got", got), ("do this", fix))
+            if text is not None
+        ]
+        super().__init__("\n".join(lines))
+
+
+class ConfigurationError(FunctorchArtifactError, ValueError):
+    """An argument, a hook or a combination of them that cannot work."""
+
+
+class TreeError(FunctorchArtifactError, ValueError):
+    """A pytree, or a class registered as one, of the wrong structure."""
+
+
+class RecordError(FunctorchArtifactError, TypeError):
+    """A value that cannot become the record it was declared to be."""
+
+
+class BatchError(FunctorchArtifactError, ValueError):
+    """A batch that the model does not take."""
+
+
+class LossError(FunctorchArtifactError, ValueError):
+    """A loss that is missing, not a scalar, or not finite."""
+
+
+class OptimizerError(FunctorchArtifactError, ValueError):
+    """An optimizer or a schedule that does not fit the parameters it is given."""
+
+
+class ScoreError(FunctorchArtifactError, LookupError):
+    """A score that is asked for but was never logged, or is logged twice."""
+
+
+class CallbackError(FunctorchArtifactError, RuntimeError):
+    """A callback that raised; the original exception is the cause."""
+
+
+class DataError(FunctorchArtifactError, ValueError):
+    """A dataset or loader that cannot deliver what was asked."""
+
+
+class TableError(FunctorchArtifactError, ValueError):
+    """A table whose columns or kinds differ from its specification."""
+
+
+class TrackingError(FunctorchArtifactError, RuntimeError):
+    """A tracking client that cannot take a record, or a name it must refuse."""
+
+
+class RunDirectoryError(FunctorchArtifactError, OSError):
+    """A run directory that cannot be used for this run."""
+
+
+class CheckpointError(FunctorchArtifactError, ValueError):
+    """A checkpoint that is damaged, foreign, or of another structure."""
+
+
+class MissingExtraError(FunctorchArtifactError, ImportError):
+    """An optional dependency that is not installed; the message names the extra."""
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed",
+            fix=f"pip install 'functorch-artifact[{extra}]'",
+        )

@@ -1,0 +1,70 @@
+"""Randomness as a value: a key is a hash of (seed, stream, index), never a hidden counter.
+
+Belongs here: deriving keys, generators made from them, running code under a key.
+Does not: drawing anything in particular (orders are drawn in `data`, noise in models).
+Floor 1.
+
+The state stores only (seed, step, epoch). Dropout at step 41 is a function of (seed, 41), an
+epoch's order a function of (seed, epoch), so nothing has to be replayed to get there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+def derive(seed: int, stream: str, *indices: int) -> int:
+    """Derive a 63-bit key from a seed, the name of a stream, and indices such as the step.
+
+    Different streams ("step", "order", "generate", ...) never share randomness.
+
+    Example:
+        >>> from functorch_artifact import keys
+        >>> keys.derive(0, "step", 41) == keys.derive(0, "step", 41)
+        True
+        >>> keys.derive(0, "step", 41) == keys.derive(0, "order", 41)
+        False
+    """
+    packed = struct.pack(f"<{1 + len(indices)}q", seed, *indices)
+    digest = hashlib.blake2b(packed, digest_size=8, person=stream.encode()[:16]).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Make a private generator that starts at `key`."""
+    made = torch.Generator(device=device)
+    made.manual_seed(key)
+    return made
+
+
+def permutation(key: int, n: int) -> Tensor:
+    """Draw an order of `n` items: int64 [n] on the CPU, a function of the key alone."""
+    return torch.randperm(n, generator=generator(key))
+
+
+@contextmanager
+def seeded(key: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run torch's global randomness from `key`, then leave the generators as they were found.
+
+    This serves modules that draw from the global generator, such as `torch.nn.Dropout`. On a
+    CUDA device its generator is seeded and restored as well, without a host synchronisation.
+    """
+    touched = [torch.default_generator]
+    device = torch.device(device)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        touched.append(torch.cuda.default_generators[index])
+    found = [each.get_state() for each in touched]
+    for each in touched:
+        each.manual_seed(key)
+    try:
+        yield
+    finally:
+        for each, state in zip(touched, found, strict=True):
+            each.set_state(state)

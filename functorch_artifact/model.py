@@ -1,0 +1,153 @@
+"""Modules as pure functions: `functional` takes a module apart, `bind` puts it together again.
+
+Belongs here: `Variables`, `FunctionalModel`, applying and binding. Does not: losses and
+gradients (`step`).
+Floor 2.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from functorch_artifact.errors import BatchError, ConfigurationError
+from functorch_artifact.trees import node
+
+ModuleT_co = TypeVar("ModuleT_co", bound=nn.Module, covariant=True)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+@node
+@attrs.frozen(eq=False)
+class Variables:
+    """Every tensor that a module holds, by its dotted name; tied weights once."""
+
+    params: dict[str, Tensor]  # floating point, differentiated and optimised
+    frozen: dict[str, Tensor]  # parameters with requires_grad=False
+    buffers: dict[str, Tensor]  # e.g. BatchNorm's running statistics
+
+
+@attrs.frozen(eq=False)
+class FunctionalModel(Generic[ModuleT_co]):
+    """A module's computation as a pure function of its variables.
+
+    `variables` are the module's own initial values (sharing its memory, never written to).
+    """
+
+    variables: Variables
+    inputs: Callable[[Any], Any] | None
+    _train: ModuleT_co
+    _eval: ModuleT_co
+
+    def apply(self, variables: Variables, batch: Any, *, train: bool) -> tuple[Any, dict[str, Tensor]]:
+        """Compute the module's output and its buffers after the call; nothing is written to.
+
+        Args:
+            variables: the tensors to compute with.
+            batch: given to `forward` whole, or through `inputs`.
+            train: whether the module is in training mode.
+
+        Raises:
+            BatchError: `forward` asked the batch for a key that it does not have.
+        """
+        arguments = batch if self.inputs is None else self.inputs(batch)
+        if self.inputs is None or not isinstance(arguments, tuple):
+            arguments = (arguments,)
+        # BatchNorm writes into the buffers it is given; other modules replace theirs, and
+        # functional_call puts the replacement into this dict.
+        tensors = {name: buffer.clone() for name, buffer in variables.buffers.items()}
+        tensors |= variables.params | variables.frozen
+        module = self._train if train else self._eval
+        try:
+            output = functional_call(module, tensors, arguments)
+        except KeyError as error:
+            if isinstance(batch, Mapping) and error.args and error.args[0] not in batch:
+                raise BatchError(
+                    f"asks the batch for the key {error.args[0]!r}, which it does not have",
+                    where=f"{type(module).__name__}.forward",
+                    expected=f"a batch with {error.args[0]!r}",
+                    got=f"the keys {sorted(map(str, batch))}",
+                    fix="make the loader's batches match the model's input contract",
+                ) from error
+            raise
+        return output, {name: tensors[name].detach() for name in variables.buffers}
+
+    def bind(self, variables: Variables) -> ModuleT_co:
+        """Build an ordinary module, in eval mode, that owns copies of `variables`."""
+        # A deep copy that meets an old tensor takes the new one instead, so ties stay tied.
+        own, mine, skeleton = variables, self.variables, self._eval
+        replaced: dict[int, Any] = {}
+        tensors = dict(skeleton.named_parameters()) | dict(skeleton.named_buffers())
+        for name in mine.params:
+            replaced[id(tensors[name])] = nn.Parameter(own.params[name].detach().clone())
+        for name in mine.frozen:
+            replaced[id(tensors[name])] = nn.Parameter(own.frozen[name].detach().clone(), requires_grad=False)
+        for name in mine.buffers:
+            replaced[id(tensors[name])] = own.buffers[name].detach().clone()
+        return copy.deepcopy(skeleton, replaced)
+
+
+def functional(
+    module: ModuleT | FunctionalModel[ModuleT], inputs: Callable[[Any], Any] | None = None
+) -> FunctionalModel[ModuleT]:
+    """Take a module apart into a pure function and its initial variables.
+
+    Works for any `torch.nn.Module`: BatchNorm, dropout, tied weights, frozen parameters. The
+    module itself is never changed and can go on being used; modes of its submodules are kept in
+    training if the module is in training mode, so a BatchNorm put to `eval()` stays there.
+
+    Args:
+        module: the module; a `FunctionalModel` is returned as it is.
+        inputs: what `forward` takes of a batch: one argument, or a tuple of several. By default
+            the whole batch is the one argument.
+
+    Raises:
+        ConfigurationError: the module cannot be copied, or has parameters that are not
+            initialised yet (lazy modules).
+
+    Example:
+        >>> import torch
+        >>> import functorch_artifact as fa
+        >>> model = fa.functional(torch.nn.Linear(2, 1), inputs=lambda batch: batch["x"])
+        >>> output, _ = model.apply(model.variables, {"x": torch.ones(3, 2)}, train=True)
+        >>> output.shape
+        torch.Size([3, 1])
+    """
+    if isinstance(module, FunctionalModel):
+        return module
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ConfigurationError(
+                "is not initialised yet",
+                where=f"parameter {name!r}",
+                fix="run the lazy module once on a batch before making it functional",
+            )
+    variables = Variables(
+        params={name: p.detach() for name, p in module.named_parameters() if p.requires_grad},
+        frozen={name: p.detach() for name, p in module.named_parameters() if not p.requires_grad},
+        buffers={name: b.detach() for name, b in module.named_buffers()},
+    )
+    train = _skeleton(module)
+    if not module.training:
+        train.train()
+    return FunctionalModel(variables, inputs, train, _skeleton(module).eval())
+
+
+def _skeleton(module: ModuleT) -> ModuleT:
+    # The copy shares the tensors: it serves as code with a mode of its own.
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    try:
+        return cast(ModuleT, copy.deepcopy(module, cast(Any, shared)))
+    except Exception as error:
+        raise ConfigurationError(
+            "cannot be copied",
+            where=type(module).__name__,
+            expected="a module that copy.deepcopy takes",
+            got=f"{type(error).__name__}: {error}",
+            fix="keep tensors as parameters or buffers, and open files or locks outside the module",
+        ) from error

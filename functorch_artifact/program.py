@@ -1,0 +1,153 @@
+"""A program: all that the user configures about a run, as one frozen value.
+
+Belongs here: `Program` and its consistency checks. Does not: running it (`driver`), or the
+declarative hooks that build one (`trainer`).
+Floor 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import attrs
+
+from functorch_artifact import step as steps
+from functorch_artifact.callbacks import CheckpointCallback
+from functorch_artifact.contracts import Loader
+from functorch_artifact.errors import ConfigurationError, ScoreError
+from functorch_artifact.model import FunctionalModel, functional
+from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
+from functorch_artifact.optimizers import GradientTransformation
+from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
+from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
+from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Program:
+    """What to train, on what, how to validate it, and when to stop.
+
+    Args:
+        model: the module, or what `functional` made of it.
+        optimizer: a pure transformation; `optimizers.from_torch` lifts one of torch's.
+        train_loader: the batches to train on.
+        stopper: when to stop.
+        loss: `loss(output, batch)`; by default the output's own `loss`.
+        seed: the source of all randomness of the run.
+        tracker: how to choose the best model; none by default.
+        batch_routine: callbacks on the batches trained on.
+        loader_routines: callbacks over loaders, at the end of an epoch.
+        artifact_routines: validation of the whole model, at the end of an epoch.
+        checkpoint: when to write checkpoints, if the run has a directory.
+        nonfinite: what happens at a loss that is not finite; see `train_step`.
+        on_callback_error: whether a callback that raises ends the run or is a warning.
+        stopper_data: what the stopper is told at the end of an epoch; by default the epochs
+            elapsed and the epoch's scores.
+        criterion: what the tracker is told; by default what a `ScoreTracker` reads.
+
+    Raises:
+        ConfigurationError: an argument cannot work.
+        ScoreError: the stopper or the tracker reads a score that nothing logs.
+    """
+
+    model: FunctionalModel[Any] = attrs.field(converter=functional)  # type: ignore[misc]
+    optimizer: GradientTransformation
+    train_loader: Loader[Any]
+    stopper: EarlyStopper[Any, Any]
+    loss: LossFunction | None = None
+    seed: int = 0
+    tracker: ModelTracker[Any] | None = None
+    batch_routine: BatchRoutine[Any, Any] | None = None
+    loader_routines: tuple[DataLoaderRoutine[Any, Any], ...] = attrs.field(converter=tuple, default=())
+    artifact_routines: tuple[ArtifactRoutine[Any], ...] = attrs.field(converter=tuple, default=())
+    checkpoint: CheckpointCallback | None = CheckpointCallback()
+    nonfinite: NonfinitePolicy = "raise"
+    on_callback_error: Literal["raise", "warn"] = "raise"
+    stopper_data: Callable[[TrainState], Any] | None = None
+    criterion: Callable[[TrainState], Any] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.optimizer, GradientTransformation):
+            raise ConfigurationError(
+                "is not a gradient transformation",
+                where="Program.optimizer",
+                got=type(self.optimizer).__name__,
+                fix="wrap a torch optimizer in optimizers.from_torch(...)",
+            )
+        if not isinstance(self.train_loader, Loader):
+            raise ConfigurationError(
+                "has no batches(epoch, seed)",
+                where="Program.train_loader",
+                got=type(self.train_loader).__name__,
+                fix="wrap the dataset in functorch_artifact.DataLoader",
+            )
+        for name, choices in (("nonfinite", ("raise", "skip", "stop")), ("on_callback_error", ("raise", "warn"))):
+            if getattr(self, name) not in choices:
+                raise ConfigurationError(
+                    "is unknown", where=f"Program.{name}", expected=f"one of {choices}", got=repr(getattr(self, name))
+                )
+        if self.tracker is not None and self.criterion is None and not isinstance(self.tracker, ScoreTracker):
+            raise ConfigurationError(
+                "has nothing to read",
+                where=f"Program.tracker ({type(self.tracker).__name__})",
+                fix="pass criterion=..., a function of the state at the end of an epoch",
+            )
+        for reader, names in (
+            ("stopper", () if self.stopper_data else self.stopper.score_names),
+            ("tracker", () if self.criterion or self.tracker is None else self.tracker.score_names),
+        ):
+            for name in names:
+                self._check_logged(reader, name)
+
+    @property
+    def step(self) -> TrainStep:
+        """The pure training step."""
+        return TrainStep(self.model, self.optimizer, self.loss, self.nonfinite)
+
+    @property
+    def eval_step(self) -> EvalStep:
+        """The pure evaluation step."""
+        return EvalStep(self.model, self.loss, self.seed)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores that an epoch can log; a name ending in `/*` stands for a collection's."""
+        routines: Iterable[Any] = (*self.loader_routines, *self.artifact_routines)
+        return tuple(name for routine in routines for name in routine.score_names)
+
+    def init(self) -> TrainState:
+        """Make the state before the first step."""
+        return steps.init(self.model, self.optimizer, seed=self.seed, stopper=self.stopper, tracker=self.tracker)
+
+    def advance(self, state: TrainState, scores: dict[str, float]) -> TrainState:
+        """End an epoch, purely: cache its scores, then tell optimizer, tracker and stopper."""
+        return steps.advance(
+            state,
+            scores,
+            tx=self.optimizer,
+            tracker=self.tracker,
+            criterion=self.criterion or self._criterion,
+            stopper=self.stopper,
+            stopper_data=self.stopper_data or _stopper_data,
+        )
+
+    def _criterion(self, state: TrainState) -> Any:
+        return self.tracker.criterion(state.scores.latest()) if isinstance(self.tracker, ScoreTracker) else None
+
+    def _check_logged(self, reader: str, name: str) -> None:
+        logged = self.score_names
+        if name in logged or any(each.endswith("/*") and name.startswith(each[:-1]) for each in logged):
+            return
+        raise ScoreError(
+            f"reads the score {name!r}, which no routine logs",
+            where=f"Program.{reader}",
+            expected=f"one of {sorted(logged)}" if logged else "a routine that logs it",
+            fix="add the callback or artifact that logs it, or name one that is logged",
+        )
+
+
+def _stopper_data(state: TrainState) -> StopperUpdateData:
+    return StopperUpdateData(n_epochs_elapsed=int(state.epoch), scores=state.scores.latest())
+
+

@@ -1,0 +1,233 @@
+"""What a callback returns, as values, and who takes them.
+
+Belongs here: the eight kinds of value, `Record`, and the `TrackingClient` contract.
+Does not: computing values (`callbacks`), storing them (`tracking`).
+Floor 1.
+"""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import numpy as np
+from torch import Tensor
+
+from functorch_artifact.errors import RecordError, ScoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@attrs.frozen
+class Score:
+    """One number."""
+
+    value: float
+
+    @classmethod
+    def of(cls, raw: Any, where: str = "score") -> Score:
+        """Take a number or a one-element tensor or array; NaN and infinities are kept."""
+        if isinstance(raw, cls):
+            return raw
+        try:
+            if isinstance(raw, str | bytes):
+                raise TypeError
+            return cls(float(raw.detach() if isinstance(raw, Tensor) else raw))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RecordError(
+                "is not a score", where=where, expected="one number", got=_describe(raw)
+            ) from error
+
+
+@attrs.frozen(eq=False)
+class Array:
+    """One array, read-only."""
+
+    value: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, raw: Any, where: str = "array") -> Array:
+        """Copy a tensor (16-bit floats become float32), an array or nested numbers."""
+        if isinstance(raw, cls):
+            return raw
+        if isinstance(raw, Tensor):
+            # numpy has no bfloat16
+            raw = (raw.float() if raw.is_floating_point() and raw.itemsize == 2 else raw).numpy(force=True)
+        value = np.array(raw)
+        if value.dtype == object:
+            raise RecordError(
+                "is not an array", where=where, expected="numbers of one shape", got=_describe(raw)
+            )
+        value.flags.writeable = False
+        return cls(value)
+
+
+@attrs.frozen
+class Plot:
+    """One picture, as the bytes of a PNG file."""
+
+    png: bytes
+
+    @classmethod
+    def of(cls, raw: Any, where: str = "plot") -> Plot:
+        """Take PNG bytes, or draw a matplotlib `Figure` (without pyplot, at its own dpi)."""
+        if isinstance(raw, cls):
+            return raw
+        if isinstance(raw, bytes) and raw.startswith(b"\x89PNG"):
+            return cls(raw)
+        if hasattr(raw, "savefig"):
+            return cls(_draw(raw))
+        raise RecordError(
+            "is not a plot",
+            where=where,
+            expected="a matplotlib.figure.Figure or the bytes of a PNG file",
+            got=_describe(raw),
+        )
+
+
+@attrs.frozen
+class ScoreCollection:
+    """Numbers by name."""
+
+    values: Mapping[str, float]
+
+    @classmethod
+    def of(cls, raw: Any, where: str = "score collection") -> ScoreCollection:
+        """Take a mapping of names to numbers."""
+        if isinstance(raw, cls):
+            return raw
+        return cls({name: Score.of(value, at).value for name, value, at in _items(raw, where)})
+
+
+@attrs.frozen(eq=False)
+class ArrayCollection:
+    """Arrays by name."""
+
+    values: Mapping[str, np.ndarray[Any, Any]]
+
+    @classmethod
+    def of(cls, raw: Any, where: str = "array collection") -> ArrayCollection:
+        """Take a mapping of names to arrays."""
+        if isinstance(raw, cls):
+            return raw
+        return cls({name: Array.of(value, at).value for name, value, at in _items(raw, where)})
+
+
+@attrs.frozen
+class PlotCollection:
+    """Pictures by name, each the bytes of a PNG file."""
+
+    values: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, raw: Any, where: str = "plot collection") -> PlotCollection:
+        """Take a mapping of names to figures or PNG bytes."""
+        if isinstance(raw, cls):
+            return raw
+        return cls({name: Plot.of(value, at).png for name, value, at in _items(raw, where)})
+
+
+@attrs.frozen(eq=False)
+class Table:
+    """One pandas table."""
+
+    frame: pd.DataFrame
+
+
+@attrs.frozen
+class File:
+    """One file on disk, to be copied by whoever takes the record."""
+
+    path: str
+
+
+Value: TypeAlias = Score | Array | Plot | ScoreCollection | ArrayCollection | PlotCollection | Table | File
+
+
+@attrs.frozen(eq=False)
+class Record:
+    """One value with its name and its place in the run. Identity: (name, split, epoch, step)."""
+
+    name: str
+    value: Value
+    epoch: int  # epochs completed, counted from 1
+    step: int  # optimizer steps completed, counted from 1
+    split: str | None = None  # "TRAIN", "VALIDATION", ...
+
+
+@attrs.frozen
+class RunInfo:
+    """What a tracking client is told when a run opens."""
+
+    name: str
+    directory: str | None = None
+    parameters: Mapping[str, str | int | float | bool] = attrs.field(factory=dict)
+
+
+class TrackingClient(ABC):
+    """Whoever stores records: memory, a directory, a tracking server.
+
+    The driver calls `open` once, `log` with each epoch's records, then `close`. A client that
+    raises in `log` does not stop training: the same records are offered again later, so `log`
+    either takes all of them or can take them twice.
+    """
+
+    @abstractmethod
+    def open(self, run: RunInfo) -> None:
+        """Prepare to take the records of `run`."""
+
+    @abstractmethod
+    def log(self, records: Sequence[Record]) -> None:
+        """Store records, all of them or none."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush and release what was opened."""
+
+
+def scores(records: Iterable[Record]) -> dict[str, float]:
+    """Collect the numbers among records: a score by its name, a collection's as `NAME/key`.
+
+    Raises:
+        ScoreError: two records report a score of the same name.
+    """
+    found: dict[str, float] = {}
+    for record in records:
+        if isinstance(record.value, Score):
+            items = {record.name: record.value.value}
+        elif isinstance(record.value, ScoreCollection):
+            items = {f"{record.name}/{key}": value for key, value in record.value.values.items()}
+        else:
+            continue
+        for name, value in items.items():
+            if name in found:
+                raise ScoreError(
+                    "is logged twice in one epoch", where=f"score {name!r}", fix="rename one of the callbacks"
+                )
+            found[name] = value
+    return found
+
+
+def _items(raw: Any, where: str) -> list[tuple[str, Any, str]]:
+    if not isinstance(raw, Mapping):
+        raise RecordError("is not a collection", where=where, expected="a mapping", got=_describe(raw))
+    return [(str(name), value, f"{where}[{name!r}]") for name, value in raw.items()]
+
+
+def _draw(figure: Figure) -> bytes:
+    # pyplot's global state leaks figures, and closing through it swaps the canvas.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    target = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(target)
+    return target.getvalue()
+
+
+def _describe(raw: Any) -> str:
+    shape = getattr(raw, "shape", None)
+    return f"{type(raw).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else f" {raw!r:.80}")

@@ -1,0 +1,318 @@
+"""Routines: which callbacks run on what, and how one sweep serves them all.
+
+Belongs here: `BatchRoutine`, `DataLoaderRoutine` and the domain-free `ArtifactRoutine`, as pure
+reducers to outcomes. Does not: iterating over loaders, moving data, or storing records (`driver`).
+Floor 4.
+
+A callback that raises is isolated: the sweep goes on for the others, and the outcome carries a
+`Failure` that names callback, epoch and split. What happens then is the program's policy.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Self, final
+
+import attrs
+
+from functorch_artifact.callbacks import Callback, check_period
+from functorch_artifact.contracts import (
+    BatchResult,
+    Loader,
+    ModelInputTContr,
+    ModelOutputTContr,
+    ModelTContr,
+)
+from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.records import (
+    Array,
+    ArrayCollection,
+    Plot,
+    PlotCollection,
+    Record,
+    Score,
+    ScoreCollection,
+    TrackingClient,
+    Value,
+    scores,
+)
+
+
+@attrs.frozen(eq=False)
+class Failure:
+    """One callback that raised."""
+
+    callback: str
+    epoch: int
+    split: str | None
+    error: Exception
+
+    @property
+    def where(self) -> str:
+        """The place, e.g. `callback 'VAL_LOSS', epoch 3, split VALIDATION`."""
+        return f"callback {self.callback!r}, epoch {self.epoch}" + (f", split {self.split}" if self.split else "")
+
+    @property
+    def what(self) -> str:
+        """The error, e.g. `KeyError: 'price'`."""
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+@attrs.frozen(eq=False)
+class Outcome:
+    """What a routine gives: records, and the failures of callbacks that raised."""
+
+    records: tuple[Record, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The numbers among the records: a score by its name, a collection's as `NAME/key`."""
+        return scores(self.records)
+
+
+class _CallbackHooks(Generic[ModelInputTContr, ModelOutputTContr]):
+    """The six hooks that declare callbacks, one a modality."""
+
+    @staticmethod
+    def _get_score_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+        return []
+
+    @staticmethod
+    def _get_array_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+        return []
+
+    @staticmethod
+    def _get_plot_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+        return []
+
+    @staticmethod
+    def _get_score_collection_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+        return []
+
+    @staticmethod
+    def _get_array_collection_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+        return []
+
+    @staticmethod
+    def _get_plot_collection_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+        return []
+
+    @classmethod
+    def _collect(cls) -> tuple[Callback[ModelInputTContr, ModelOutputTContr], ...]:
+        declared: list[Callback[ModelInputTContr, ModelOutputTContr]] = []
+        for hook, modality in (
+            (cls._get_score_callbacks, Score),
+            (cls._get_array_callbacks, Array),
+            (cls._get_plot_callbacks, Plot),
+            (cls._get_score_collection_callbacks, ScoreCollection),
+            (cls._get_array_collection_callbacks, ArrayCollection),
+            (cls._get_plot_collection_callbacks, PlotCollection),
+        ):
+            for callback in hook():
+                if callback.modality is not modality:
+                    raise ConfigurationError(
+                        "returns a callback of another modality",
+                        where=f"{cls.__name__}.{hook.__name__}",
+                        expected=modality.__name__,
+                        got=f"{callback.name!r}, which logs {callback.modality.__name__}",
+                    )
+                declared.append(callback)
+        return tuple(declared)
+
+
+def _score_names(callbacks: Iterable[Callback[Any, Any]]) -> tuple[str, ...]:
+    names = {Score: "{}", ScoreCollection: "{}/*"}
+    return tuple(names[each.modality].format(each.name) for each in callbacks if each.modality in names)
+
+
+@attrs.frozen(eq=False)
+class Observation:
+    """A batch callback's fold of one due step, not yet read from the device."""
+
+    callback: Callback[Any, Any]
+    step: int
+    accumulator: Any
+
+
+@attrs.frozen(eq=False)
+class BatchRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
+    """Run callbacks on the batches that are trained on.
+
+    Subclass it and declare callbacks in the hooks `_get_score_callbacks` and its siblings, then
+    `build` it; or pass callbacks by value.
+    """
+
+    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=tuple, default=())
+    tracking_client: TrackingClient | None = None
+    split: str = "TRAIN"
+
+    @classmethod
+    def build(cls, tracking_client: TrackingClient | None = None) -> Self:
+        """Build the routine that the hooks declare; its records go to `tracking_client`."""
+        return cls(cls._collect(), tracking_client)
+
+    @final
+    def observe(
+        self, result: BatchResult[ModelInputTContr, ModelOutputTContr], epoch: int, step: int
+    ) -> tuple[tuple[Observation, ...], tuple[Failure, ...]]:
+        """Fold the batch of one step into the callbacks that are due, without reading it."""
+        observations: list[Observation] = []
+        failures: list[Failure] = []
+        for callback in self.callbacks:
+            if callback.due(step):
+                try:
+                    observations.append(Observation(callback, step, callback._get_fold().lift(result)))
+                except Exception as error:
+                    failures.append(Failure(callback.name, epoch, self.split, error))
+        return tuple(observations), tuple(failures)
+
+    @final
+    def finish(self, observations: Iterable[Observation], epoch: int) -> Outcome:
+        """Read an epoch's observations into records."""
+        return _finish(((each.callback, each.accumulator, each.step) for each in observations), epoch, self.split)
+
+
+@attrs.frozen(eq=False)
+class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
+    """Run callbacks over a loader, in eval mode, all due ones in one sweep.
+
+    Subclass it and declare callbacks in the hooks `_get_score_callbacks` and its siblings, then
+    `build` it; or pass callbacks by value.
+
+    Example:
+        >>> from functorch_artifact import DataLoader, DataLoaderRoutine, ResidentDataset
+        >>> from functorch_artifact.callbacks import ValLossCallback
+        >>> import torch
+        >>> loader = DataLoader(ResidentDataset({"x": torch.zeros(8, 2)}), batch_size=4)
+        >>> DataLoaderRoutine(loader, [ValLossCallback()], split="VALIDATION").score_names
+        ('VAL_LOSS',)
+    """
+
+    data_loader: Loader[ModelInputTContr]  # type: ignore[misc]  # read-only
+    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=tuple, default=())
+    tracking_client: TrackingClient | None = None
+    split: str | None = None
+
+    @classmethod
+    def build(
+        cls,
+        data_loader: Loader[ModelInputTContr],
+        tracking_client: TrackingClient | None = None,
+        split: str | None = None,
+    ) -> Self:
+        """Build the routine that the hooks declare, over `data_loader`.
+
+        Args:
+            data_loader: where the batches come from.
+            tracking_client: where the records go; by default, where the run's records go.
+            split: the records' split, e.g. "VALIDATION".
+        """
+        return cls(data_loader, cls._collect(), tracking_client, split)
+
+    @final
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores it logs; a name ending in `/*` stands for a collection's."""
+        return _score_names(self.callbacks)
+
+    @final
+    def due(self, epoch: int) -> bool:
+        """Say whether any callback is due at the end of an epoch."""
+        return any(callback.due(epoch) for callback in self.callbacks)
+
+    @final
+    def run(
+        self,
+        results: Iterable[BatchResult[ModelInputTContr, ModelOutputTContr]],
+        epoch: int,
+        step: int,
+        *,
+        only_due: bool = True,
+    ) -> Outcome:
+        """Fold evaluated batches into the records of the due callbacks."""
+        due = [callback for callback in self.callbacks if not only_due or callback.due(epoch)]
+        folds = [callback._get_fold() for callback in due]
+        accumulators = [fold.init() for fold in folds]
+        failures: dict[int, Failure] = {}
+        for result in results:
+            for i, (callback, fold) in enumerate(zip(due, folds, strict=True)):
+                if i not in failures:
+                    try:
+                        accumulators[i] = fold.update(accumulators[i], result)
+                    except Exception as error:
+                        failures[i] = Failure(callback.name, epoch, self.split, error)
+        folded = ((c, accumulators[i], step) for i, c in enumerate(due) if i not in failures)
+        outcome = _finish(folded, epoch, self.split)
+        return Outcome(outcome.records, (*failures.values(), *outcome.failures))
+
+
+class ArtifactRoutine(ABC, Generic[ModelTContr]):
+    """Validate a whole model by artifacts: base of the domain toolkits' routines.
+
+    Args:
+        period: run every so many epochs.
+        split: the records' split.
+        tracking_client: where the records go; by default, where the run's records go.
+
+    Raises:
+        ConfigurationError: `period` is below 1.
+    """
+
+    def __init__(
+        self, *, period: int = 1, split: str | None = None, tracking_client: TrackingClient | None = None
+    ) -> None:
+        check_period(period, type(self).__name__)
+        self.period = period
+        self.split = split
+        self.tracking_client = tracking_client
+
+    @property
+    @abstractmethod
+    def score_names(self) -> tuple[str, ...]:
+        """The scores it logs; a name ending in `/*` stands for a collection's."""
+
+    @abstractmethod
+    def artifacts(self, model: ModelTContr, epoch: int) -> Iterable[tuple[str, Callable[[], Value]]]:
+        """Name the artifacts of a model, each with the function that computes it.
+
+        Work that all of them need, such as generation, is done here, once. `model` is in eval
+        mode and holds the weights of the end of `epoch`; torch's global generators run from a
+        key of their own.
+        """
+
+    @final
+    def due(self, epoch: int) -> bool:
+        """Say whether the routine runs at the end of an epoch."""
+        return epoch % self.period == 0
+
+    @final
+    def run(self, model: ModelTContr, epoch: int, step: int) -> Outcome:
+        """Compute all artifacts; one that raises does not keep the others from being computed."""
+        try:
+            named = list(self.artifacts(model, epoch))
+        except Exception as error:
+            return Outcome((), (Failure(type(self).__name__, epoch, self.split, error),))
+        made: list[Record] = []
+        failures: list[Failure] = []
+        for name, compute in named:
+            try:
+                made.append(Record(name, compute(), epoch, step, self.split))
+            except Exception as error:
+                failures.append(Failure(name, epoch, self.split, error))
+        return Outcome(tuple(made), tuple(failures))
+
+
+def _finish(folded: Iterable[tuple[Callback[Any, Any], Any, int]], epoch: int, split: str | None) -> Outcome:
+    made: list[Record] = []
+    failures: list[Failure] = []
+    for callback, accumulator, step in folded:
+        try:
+            value = callback.finish(accumulator)
+        except Exception as error:
+            failures.append(Failure(callback.name, epoch, split, error))
+            continue
+        if value is not None:
+            made.append(Record(callback.name, value, epoch, step, split))
+    return Outcome(tuple(made), tuple(failures))

@@ -1,0 +1,251 @@
+"""The declarative face: a trainer's hooks say what to do, and become one `Program`.
+
+Belongs here: `CustomTrainer`. Does not: anything the functional face could not do; a hook only
+chooses values for `Program` and `fit`.
+Floor 9.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, final
+
+import attrs
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from functorch_artifact.callbacks import CheckpointCallback
+from functorch_artifact.contracts import ModelInputT, ModelOutputT, ModelT
+from functorch_artifact.data import DataLoader
+from functorch_artifact.driver import FitResult, fit
+from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.model_tracking import CriterionT, ModelTracker, ScoreTracker
+from functorch_artifact.optimizers import GradientTransformation, LearningRate, from_torch
+from functorch_artifact.program import Program
+from functorch_artifact.records import TrackingClient
+from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
+from functorch_artifact.step import NonfinitePolicy, TrainState
+from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData, StopperUpdateDataT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, StopperUpdateDataT]):
+    """Train a model as declared by hooks; subclass it, then `build(...)` and `train()`.
+
+    Only `_get_optimizer` and `_get_early_stopper` must be given. The model that is passed in is
+    moved to the device and otherwise left as it is: the trained weights are in `state`, in the
+    result's `best_model` and `latest_model`, and in `best_model_state` and `latest_model_state`.
+
+    Attributes:
+        model: the model as it was passed in.
+        optimizer: what `_get_optimizer` returned.
+    """
+
+    model: ModelT
+    optimizer: Optimizer | GradientTransformation
+
+    @final
+    @classmethod
+    def build(
+        cls,
+        model: ModelT,
+        train_loader: DataLoader[ModelInputT],
+        artifact_routine: ArtifactRoutine[ModelT] | Sequence[ArtifactRoutine[ModelT]] = (),
+        val_loader_routine: DataLoaderRoutine[ModelInputT, ModelOutputT] | None = None,
+        tracking_client: TrackingClient | None = None,
+        *,
+        run: str | Path | None = None,
+        seed: int = 0,
+        nonfinite: NonfinitePolicy = "raise",
+        on_callback_error: Literal["raise", "warn"] = "raise",
+    ) -> Self:
+        """Build the trainer of a model.
+
+        Args:
+            model: what to train.
+            train_loader: the batches to train on.
+            artifact_routine: validation of the whole model, one routine or several.
+            val_loader_routine: callbacks over a validation loader.
+            tracking_client: who takes the records.
+            run: the run's directory; see `fit`.
+            seed: the source of all randomness of the run.
+            nonfinite: what happens at a loss that is not finite; see `train_step`.
+            on_callback_error: whether a callback that raises ends the run or is a warning.
+
+        Raises:
+            ConfigurationError: the hooks' values do not fit one another.
+            OptimizerError: the optimizer is over parameters that are not the model's, or the
+                scheduler is tied to another optimizer.
+            ScoreError: the stopper or the tracker reads a score that nothing logs.
+        """
+        trainer = cls.__new__(cls)
+        trainer._set_up(model)
+        routine = cls._get_train_loader_routine(train_loader, tracking_client)
+        loader_routines = [
+            each if each.split else attrs.evolve(each, split=split)
+            for each, split in ((routine, "TRAIN"), (val_loader_routine, "VALIDATION"))
+            if each is not None
+        ]
+        trainer._tracking_client, trainer._run = tracking_client, run
+        trainer._program = Program(
+            model=model,  # type: ignore[arg-type]  # converted
+            optimizer=trainer._transformation(),
+            train_loader=train_loader,
+            stopper=trainer._get_early_stopper(),
+            seed=seed,
+            tracker=trainer._get_model_tracker(),
+            batch_routine=cls._get_batch_routine(tracking_client),
+            loader_routines=loader_routines,
+            artifact_routines=(artifact_routine,) if isinstance(artifact_routine, ArtifactRoutine) else artifact_routine,
+            checkpoint=cls._get_checkpoint_callback(tracking_client),
+            nonfinite=nonfinite,
+            on_callback_error=on_callback_error,
+            stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
+            criterion=trainer._ask_criterion if trainer._overrides("_get_model_tracking_criterion") else None,
+        )
+        trainer._state = trainer._program.init()
+        return trainer
+
+    @final
+    def train(self, *, resume: bool = False, progress: bool = True) -> FitResult:
+        """Run until the stopper says stop; see `fit` for the arguments and errors."""
+        result = fit(
+            self._program,
+            run=self._run,
+            tracking_client=self._tracking_client,
+            state=self._state,
+            resume=resume,
+            progress=progress,
+        )
+        self._state = result.state
+        return result
+
+    @final
+    def program(self) -> Program:
+        """The program that the hooks declare."""
+        return self._program
+
+    @final
+    @property
+    def state(self) -> TrainState:
+        """The state: that of the epoch just ended while training, else the latest."""
+        return self._state
+
+    @final
+    @property
+    def n_epochs_elapsed(self) -> int:
+        """The epochs completed."""
+        return int(self._state.epoch)
+
+    @final
+    @property
+    def epoch_scores(self) -> pd.DataFrame:
+        """The scores of all epochs, indexed by epoch."""
+        return self._state.scores.to_frame()
+
+    @final
+    @property
+    def best_model_state(self) -> dict[str, Tensor] | None:
+        """The best model's `state_dict`; `None` without a tracker or before a finite score."""
+        tracker = self._program.tracker
+        best = None if tracker is None else tracker.best(self._state.tracker)
+        return None if best is None else dict(self._program.model.bind(best.model).state_dict())
+
+    @final
+    @property
+    def latest_model_state(self) -> dict[str, Tensor]:
+        """The latest model's `state_dict`."""
+        return dict(self._program.model.bind(self._state.variables).state_dict())
+
+    @abstractmethod
+    def _get_optimizer(self) -> Optimizer | GradientTransformation:
+        """Make the optimizer: one of torch's over `self.model.parameters()`, or one of ours."""
+
+    @abstractmethod
+    def _get_early_stopper(self) -> EarlyStopper[Any, StopperUpdateDataT]:
+        """Say when to stop."""
+
+    def _get_scheduler(self) -> LRScheduler | LearningRate | None:
+        """Make the schedule: one of torch's over `self.optimizer`, or one of ours; none by default.
+
+        A torch scheduler is stepped once an epoch, `OneCycleLR` and `CyclicLR` once a step; lift
+        it with `optimizers.from_torch_schedule(scheduler, per=...)` to say otherwise.
+        """
+        return None
+
+    def _get_stopper_update_data(self) -> StopperUpdateDataT:
+        """Say what the stopper is told; by default the epochs elapsed and the epoch's scores."""
+        data = StopperUpdateData(n_epochs_elapsed=self.n_epochs_elapsed, scores=self._state.scores.latest())
+        return cast(StopperUpdateDataT, data)
+
+    def _get_model_tracker(self) -> ModelTracker[CriterionT] | None:
+        """Say how the best model is chosen; no model is tracked by default."""
+        return None
+
+    def _get_model_tracking_criterion(self) -> CriterionT | None:
+        """Say what the tracker is told; by default what a `ScoreTracker` reads."""
+        tracker = self._program.tracker
+        if not isinstance(tracker, ScoreTracker):
+            return None
+        return cast(CriterionT | None, tracker.criterion(self._state.scores.latest()))
+
+    def _get_device(self) -> torch.device:
+        """Choose the device; by default CUDA if there is one, else the CPU."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @staticmethod
+    def _get_checkpoint_callback(tracking_client: TrackingClient | None) -> CheckpointCallback | None:
+        """Say when checkpoints are written, if the run has a directory; every epoch by default."""
+        return CheckpointCallback()
+
+    @staticmethod
+    def _get_batch_routine(tracking_client: TrackingClient | None) -> BatchRoutine[ModelInputT, ModelOutputT] | None:
+        """Make the callbacks on the batches trained on; none by default."""
+        return None
+
+    @staticmethod
+    def _get_train_loader_routine(
+        data_loader: DataLoader[ModelInputT], tracking_client: TrackingClient | None
+    ) -> DataLoaderRoutine[ModelInputT, ModelOutputT] | None:
+        """Make the callbacks over the training loader at the end of an epoch; none by default."""
+        return None
+
+    _program: Program
+    _state: TrainState
+    _run: str | Path | None
+    _tracking_client: TrackingClient | None
+
+    def _set_up(self, model: ModelT) -> None:
+        self.model = model
+        model.to(self._get_device())
+        self.optimizer = self._get_optimizer()
+
+    def _transformation(self) -> GradientTransformation:
+        scheduler = self._get_scheduler()
+        if isinstance(self.optimizer, Optimizer):
+            return from_torch(self.optimizer, schedule=scheduler)
+        if scheduler is not None:
+            raise ConfigurationError(
+                "returns a schedule that nothing would read",
+                where=f"{type(self).__name__}._get_scheduler",
+                got=type(scheduler).__name__,
+                fix="pass the schedule as the optimizer's learning_rate in _get_optimizer",
+            )
+        return self.optimizer
+
+    def _overrides(self, hook: str) -> bool:
+        return getattr(type(self), hook) is not getattr(CustomTrainer, hook)
+
+    def _ask_stopper_update_data(self, state: TrainState) -> StopperUpdateDataT:
+        self._state = state  # what the hook sees through epoch_scores and n_epochs_elapsed
+        return self._get_stopper_update_data()
+
+    def _ask_criterion(self, state: TrainState) -> CriterionT | None:
+        self._state = state
+        return self._get_model_tracking_criterion()

@@ -1,0 +1,51 @@
+"""Errors say where, expected, got and what to do, and can be caught as the built-in they are."""
+
+from __future__ import annotations
+
+import builtins
+
+import pytest
+
+from functorch_artifact import errors
+
+
+def test_a_full_message() -> None:
+    error = errors.FunctorchArtifactError(
+        "has the wrong shape", where="batch['x']", expected="[8, 3]", got="[8, 4]", fix="drop a column"
+    )
+    assert str(error) == (
+        "batch['x']: has the wrong shape\n  expected: [8, 3]\n  got: [8, 4]\n  do this: drop a column"
+    )
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert str(errors.FunctorchArtifactError("is empty")) == "is empty"
+    assert str(errors.FunctorchArtifactError("is empty", got=0)) == "is empty\n  got: 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin"),
+    [
+        ("ConfigurationError", "ValueError"),
+        ("TreeError", "ValueError"),
+        ("RecordError", "TypeError"),
+        ("ScoreError", "LookupError"),
+        ("CallbackError", "RuntimeError"),
+        ("RunDirectoryError", "OSError"),
+        ("CheckpointError", "ValueError"),
+    ],
+)
+def test_each_can_be_caught_as_ours_and_as_a_builtin(name: str, builtin: str) -> None:
+    kind = getattr(errors, name)
+    with pytest.raises(getattr(builtins, builtin), match="^here: is wrong$"):
+        raise kind("is wrong", where="here")
+    assert issubclass(kind, errors.FunctorchArtifactError)
+
+
+def test_a_missing_extra_names_its_extra() -> None:
+    error = errors.MissingExtraError("matplotlib", extra="plots", purpose="drawing a histogram")
+    assert isinstance(error, ImportError)
+    assert str(error) == (
+        "drawing a histogram needs the package 'matplotlib', which is not installed\n"
+        "  do this: pip install 'functorch-artifact[plots]'"
+    )

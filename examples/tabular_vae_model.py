@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from functorch_artifact.contracts import ModelInput, ModelOutput
-from functorch_artifact.table_comparison import TableSynthesizer
+from functorch_artifact.table_comparison import GenerationParams, TableSynthesizer
 
 
 class VAEInput(ModelInput):
@@ -30,13 +30,6 @@ class VAEOutput(ModelOutput):
 
     reconstruction: Tensor  # float32 []
     kl: Tensor  # float32 []
-
-
-@attrs.frozen
-class VAEGenerationParams:
-    """How many rows to generate."""
-
-    n_rows: int
 
 
 @attrs.frozen(eq=False)
@@ -58,14 +51,15 @@ class _Column:
 
     def encode(self, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
         edges, cells = self.values[self.starts[:-1]], column.to_numpy()
-        codes = np.searchsorted(edges, cells, side="right").clip(min=1) - 1
+        codes: np.ndarray[Any, Any] = np.searchsorted(edges, cells, side="right").clip(min=1) - 1
         if not pd.api.types.is_numeric_dtype(column) and (unseen := set(cells[edges[codes] != cells])):
             raise ValueError(f"column {column.name!r}: categories {sorted(unseen)} were not in the training table")
         return codes
 
     def decode(self, codes: np.ndarray[Any, Any], position: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         start, stop = self.starts[codes], self.starts[codes + 1]
-        return self.values[start + (position * (stop - start)).astype(np.int64)]
+        cells: np.ndarray[Any, Any] = self.values[start + (position * (stop - start)).astype(np.int64)]
+        return cells
 
 
 @attrs.frozen(eq=False)
@@ -80,7 +74,7 @@ class TableCodec:
     columns: dict[str, _Column]
 
     @classmethod
-    def fit(cls, table: pd.DataFrame, max_bins: int = 128) -> TableCodec:
+    def fit(cls, table: pd.DataFrame, max_bins: int = 96) -> TableCodec:
         """Learn the bins of a training table without missing cells."""
         return cls({str(name): _Column.fit(table[name], max_bins) for name in table})
 
@@ -100,7 +94,19 @@ class TableCodec:
         return pd.DataFrame({name: column.decode(code, at) for (name, column), code, at in cells})
 
 
-class TabularVAE(TableSynthesizer[VAEInput, VAEOutput, VAEGenerationParams]):
+class Residual(nn.Module):
+    """Add a two-layer correction to what comes in: [..., width] to the same shape."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.correction = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        corrected: Tensor = x + self.correction(x)
+        return corrected
+
+
+class TabularVAE(TableSynthesizer[VAEInput, VAEOutput, GenerationParams]):
     """Encode a row into a Gaussian latent and decode it into a distribution over bins a column.
 
     Kingma and Welling, "Auto-Encoding Variational Bayes" (2014), with categorical likelihoods.
@@ -109,22 +115,30 @@ class TabularVAE(TableSynthesizer[VAEInput, VAEOutput, VAEGenerationParams]):
     missing: Tensor
     offsets: Tensor
 
-    def __init__(self, codec: TableCodec, *, latent: int = 16, hidden: int = 256) -> None:
+    def __init__(self, codec: TableCodec, *, latent: int = 6, hidden: int = 256) -> None:
         super().__init__()
         self.codec = codec
         self.latent = latent
         n_columns, width = len(codec.bins), max(codec.bins)
+        bins, place = torch.tensor(codec.bins)[:, None], torch.arange(width)
         # Every column is padded to the widest. One table then embeds all cells in one gather, and
         # one head scores all bins in one product: ten small kernels a layer would cost more than
         # the padding. Summed embeddings of width `hidden` are a linear layer over one-hot cells.
-        padding = torch.arange(width) >= torch.tensor(codec.bins)[:, None]
-        self.register_buffer("missing", torch.zeros(n_columns, width).masked_fill(padding, -torch.inf))
+        self.register_buffer("missing", torch.zeros(n_columns, width).masked_fill(place >= bins, -torch.inf))
         self.register_buffer("offsets", torch.arange(n_columns) * width)
         self.embed = nn.Embedding(n_columns * width, hidden)
-        nn.init.normal_(self.embed.weight, std=n_columns**-0.5)
-        self.encoder = nn.Sequential(*_block(hidden, hidden), nn.Linear(hidden, 2 * latent))
+        # Bins start along a line in their order. From random places, training folds neighbouring
+        # values onto distant latents, and latents in between then decode to rows that mix the two.
+        line = (2 * place / (bins - 1).clamp(min=1) - 1)[..., None] * torch.randn(n_columns, 1, hidden)
+        noise = 0.05 * torch.randn(n_columns, width, hidden)
+        self.embed.weight.data = ((line + noise) * (3 / n_columns) ** 0.5).flatten(end_dim=1)
+        self.encoder = nn.Sequential(Residual(hidden), nn.SiLU(), nn.Linear(hidden, 2 * latent))
         self.decoder = nn.Sequential(
-            nn.Linear(latent, hidden), *_block(hidden, hidden), *_block(hidden, hidden), nn.Linear(hidden, n_columns * width)
+            nn.Linear(latent, hidden),
+            Residual(hidden),
+            Residual(hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, n_columns * width),
         )
 
     def forward(self, batch: VAEInput) -> VAEOutput:
@@ -137,18 +151,15 @@ class TabularVAE(TableSynthesizer[VAEInput, VAEOutput, VAEGenerationParams]):
         kl = (0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std).sum() / len(codes)
         return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
-    def generate(self, generation_params: VAEGenerationParams) -> pd.DataFrame:
+    def generate(self, generation_params: GenerationParams) -> pd.DataFrame:
         """Decode latents drawn from the prior into rows."""
-        n_rows = generation_params.n_rows
+        n_rows = generation_params.n_records
         with torch.no_grad():
             latent = torch.randn(n_rows, self.latent, device=self.offsets.device)
-            codes = torch.distributions.Categorical(logits=self._log_probs(latent)).sample()
-        return self.codec.decode(codes.cpu(), torch.rand(codes.shape, dtype=torch.float64))
+            probs = self._log_probs(latent).exp()
+            codes = torch.multinomial(probs.flatten(end_dim=1), 1).view(probs.shape[:2]).cpu()
+        return self.codec.decode(codes, torch.rand(codes.shape, dtype=torch.float64))
 
     def _log_probs(self, latent: Tensor) -> Tensor:
-        scores = self.decoder(latent).unflatten(-1, self.missing.shape) + self.missing
+        scores: Tensor = self.decoder(latent).unflatten(-1, self.missing.shape) + self.missing
         return scores.log_softmax(dim=-1)  # [B, C, bins]
-
-
-def _block(width_in: int, width: int) -> list[nn.Module]:
-    return [nn.SiLU(), nn.Linear(width_in, width), nn.SiLU()]

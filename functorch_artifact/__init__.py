@@ -1,4 +1,136 @@
 """Train and validate PyTorch models as pure functions over an immutable state.
 
+The functional face: `functional`, `init`, `train_step`, `eval_step`, `advance`, `Program`, `fit`.
+The declarative face: `CustomTrainer`, its routines and callbacks. Families are modules:
+`optimizers`, `folds`, `callbacks`, `stoppers`, `tracking`; domains are packages, such as
+`functorch_artifact.table_comparison`.
 Floor 10.
 """
+
+from functorch_artifact import (
+    callbacks,
+    checkpoint,
+    contracts,
+    data,
+    errors,
+    folds,
+    keys,
+    model_tracking,
+    optimizers,
+    records,
+    routines,
+    scores,
+    stoppers,
+    tracking,
+    trees,
+)
+from functorch_artifact.callbacks import (
+    BatchArrayCallback,
+    BatchArrayCollectionCallback,
+    BatchLossCallback,
+    BatchPlotCallback,
+    BatchPlotCollectionCallback,
+    BatchScoreCallback,
+    BatchScoreCollectionCallback,
+    CheckpointCallback,
+    DataLoaderArrayCallback,
+    DataLoaderArrayCollectionCallback,
+    DataLoaderPlotCallback,
+    DataLoaderPlotCollectionCallback,
+    DataLoaderScoreCallback,
+    DataLoaderScoreCollectionCallback,
+    TrainLossCallback,
+    ValLossCallback,
+)
+from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelInputT, ModelOutput, ModelOutputT
+from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
+from functorch_artifact.driver import FitResult, evaluate, fit
+from functorch_artifact.model import FunctionalModel, Variables, functional
+from functorch_artifact.model_tracking import ModelTracker, ModelTrackingCriterion, ScoreCriterion, ScoreTracker
+from functorch_artifact.program import Program
+from functorch_artifact.records import Record, TrackingClient
+from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
+from functorch_artifact.step import EvalStep, TrainState, TrainStep, advance, eval_step, init, train_step
+from functorch_artifact.stoppers import (
+    EarlyStopper,
+    EpochBoundStopper,
+    ScoreMaximizationStopper,
+    ScoreMinimizationStopper,
+    StopperUpdateData,
+)
+from functorch_artifact.trainer import CustomTrainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactRoutine",
+    "BatchArrayCallback",
+    "BatchArrayCollectionCallback",
+    "BatchLossCallback",
+    "BatchPlotCallback",
+    "BatchPlotCollectionCallback",
+    "BatchResult",
+    "BatchRoutine",
+    "BatchScoreCallback",
+    "BatchScoreCollectionCallback",
+    "CheckpointCallback",
+    "CustomTrainer",
+    "DataLoader",
+    "DataLoaderArrayCallback",
+    "DataLoaderArrayCollectionCallback",
+    "DataLoaderPlotCallback",
+    "DataLoaderPlotCollectionCallback",
+    "DataLoaderRoutine",
+    "DataLoaderScoreCallback",
+    "DataLoaderScoreCollectionCallback",
+    "Dataset",
+    "EarlyStopper",
+    "EpochBoundStopper",
+    "EvalStep",
+    "FitResult",
+    "FunctionalModel",
+    "IterableDataset",
+    "Model",
+    "ModelInput",
+    "ModelInputT",
+    "ModelOutput",
+    "ModelOutputT",
+    "ModelTracker",
+    "ModelTrackingCriterion",
+    "Program",
+    "Record",
+    "ResidentDataset",
+    "ScoreCriterion",
+    "ScoreMaximizationStopper",
+    "ScoreMinimizationStopper",
+    "ScoreTracker",
+    "StopperUpdateData",
+    "TrackingClient",
+    "TrainLossCallback",
+    "TrainState",
+    "TrainStep",
+    "ValLossCallback",
+    "Variables",
+    "advance",
+    "callbacks",
+    "checkpoint",
+    "contracts",
+    "data",
+    "errors",
+    "eval_step",
+    "evaluate",
+    "fit",
+    "folds",
+    "functional",
+    "init",
+    "keys",
+    "model_tracking",
+    "optimizers",
+    "records",
+    "routines",
+    "scores",
+    "stoppers",
+    "tracking",
+    "train_step",
+    "trees",
+]

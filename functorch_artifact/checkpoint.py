@@ -26,7 +26,7 @@ import re
 import shutil
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
@@ -47,8 +47,7 @@ Notes: TypeAlias = Mapping[str, str | int | float | bool]
 FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"
 _TENSORS: Final = "tensors.safetensors"
-_SEQUENCES: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {"list": list, "tuple": tuple, "deque": deque}
-_MAPPINGS: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {"dict": dict, "OrderedDict": OrderedDict}
+_CONTAINERS: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in (dict, OrderedDict, list, tuple, deque)}
 _DTYPES: Final = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in vars(torch).values()
@@ -100,13 +99,13 @@ def save(directory: PathLike, tree: Any, *, notes: Notes | None = None) -> Path:
     partial = target.with_name(f".{target.name}.partial")
     replaced = target.with_name(f".{target.name}.replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in (partial, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     _write(partial / _TENSORS, payload)
     _write(partial / _MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
     _sync(partial)
     if target.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     partial.rename(target)
     _sync(target.parent)
@@ -141,48 +140,36 @@ def load(directory: PathLike, like: Any = None, *, free: Sequence[str] = ()) -> 
 
 def notes(directory: PathLike) -> dict[str, Any]:
     """Read the notes that were saved with a checkpoint."""
-    return {
-        name: _build(value, {}, {}, str(directory))
-        for name, value in _read_manifest(Path(directory))["notes"].items()
-    }
-
-
-@attrs.frozen
-class CheckpointPolicy:
-    """When to save, and how many checkpoints to keep (None: all of them)."""
-
-    period: int
-    keep_last: int | None = None
-
-    def __attrs_post_init__(self) -> None:
-        for name, value in attrs.asdict(self).items():
-            if value is not None and value < 1:
-                raise ConfigurationError(
-                    "is too small", where=f"CheckpointPolicy.{name}", expected="at least 1", got=value
-                )
-
-    def due(self, epoch: int) -> bool:
-        """Tell whether to save after `epoch` (counted from 1)."""
-        return epoch % self.period == 0
-
-
-def every(epochs: int, *, keep_last: int | None = None) -> CheckpointPolicy:
-    """Save after each `epochs` epochs."""
-    return CheckpointPolicy(period=epochs, keep_last=keep_last)
+    described: Json = _read_manifest(Path(directory))["notes"]
+    return {name: _build(value, {}, {}, str(directory)) for name, value in described.items()}
 
 
 @attrs.frozen
 class Checkpoints:
-    """The checkpoints of one run: `DIRECTORY/epoch_000005`, and so on."""
+    """The checkpoints of one run: `DIRECTORY/epoch_000005`, and so on.
+
+    Args:
+        directory: what holds them.
+        keep_last: how many to keep, the newest; by default all of them.
+
+    Raises:
+        ConfigurationError: `keep_last` is below 1.
+    """
 
     directory: Path = attrs.field(converter=Path)
-    policy: CheckpointPolicy = CheckpointPolicy(period=1)
+    keep_last: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.keep_last is not None and self.keep_last < 1:
+            raise ConfigurationError(
+                "is too small", where="Checkpoints.keep_last", expected="at least 1", got=self.keep_last
+            )
 
     def save(self, epoch: int, tree: Any, *, notes: Notes | None = None) -> Path:
-        """Write the checkpoint of `epoch`, then remove those that the policy does not keep."""
+        """Write the checkpoint of `epoch`, then remove those before it that are not kept."""
         path = save(self.directory / f"epoch_{epoch:06d}", tree, notes=notes)
-        if self.policy.keep_last is not None:
-            for old in self.epochs()[: -self.policy.keep_last]:
+        if self.keep_last is not None:
+            for old in [each for each in self.epochs() if each <= epoch][: -self.keep_last]:
                 shutil.rmtree(self.directory / f"epoch_{old:06d}")
         return path
 
@@ -238,19 +225,18 @@ def _describe(value: Any, path: str, tensors: dict[str, Tensor]) -> Json:
 
 def _open(value: Any, path: str) -> tuple[str, list[tuple[Json, str, Any]]]:
     """List a container's children: key, what the key adds to the path, child."""
-    cls, name = type(value), _name(type(value))
-    if _MAPPINGS.get(cls.__name__) is cls:
+    cls: Any = type(value)
+    kind = _name(cls)
+    if isinstance(value, dict) and cls in _CONTAINERS.values():
         if unfit := [key for key in value if type(key) not in (str, int, bool)]:
-            raise CheckpointError(
-                "has keys that cannot be saved", where=path or "the tree", expected="str, int or bool", got=unfit
-            )
+            where = path or "the tree"
+            raise CheckpointError("has keys that cannot be saved", where=where, expected="str, int or bool", got=unfit)
         return cls.__name__, [(key, f"[{key!r}]", child) for key, child in value.items()]
-    if _SEQUENCES.get(cls.__name__) is cls and getattr(value, "maxlen", None) is None:
+    if cls in _CONTAINERS.values() and getattr(value, "maxlen", None) is None:
         return cls.__name__, [(index, f"[{index}]", child) for index, child in enumerate(value)]
-    if trees.NODES.get(name) is cls:
-        return name, [(field.name, f".{field.name}", getattr(value, field.name)) for field in attrs.fields(cls)]
-    if isinstance(value, tuple) and hasattr(cls, "_fields"):
-        return name, [(field, f".{field}", getattr(value, field)) for field in cls._fields]
+    if trees.NODES.get(kind) is cls or (isinstance(value, tuple) and hasattr(cls, "_fields")):
+        names = cls._fields if isinstance(value, tuple) else [field.name for field in attrs.fields(cls)]
+        return kind, [(name, f".{name}", getattr(value, name)) for name in names]
     raise CheckpointError(
         "cannot be saved",
         where=path or "the tree",
@@ -269,10 +255,8 @@ def _build(described: Json, tensors: Mapping[str, Tensor], named_tuples: Mapping
     if kind == "tensor":
         return tensors[content]
     items = [(key, _build(child, tensors, named_tuples, where)) for key, child in content]
-    if kind in _MAPPINGS:
-        return _MAPPINGS[kind](items)
-    if kind in _SEQUENCES:
-        return _SEQUENCES[kind](child for _, child in items)
+    if (container := _CONTAINERS.get(kind)) is not None:
+        return container(items if issubclass(container, dict) else (child for _, child in items))
     if kind in named_tuples:
         return named_tuples[kind](**dict(items))
     if kind not in trees.NODES:
@@ -281,7 +265,8 @@ def _build(described: Json, tensors: Mapping[str, Tensor], named_tuples: Mapping
             where=where,
             fix="import the module that defines the node; for a NamedTuple, pass a `like` that holds one",
         )
-    cls, values = trees.NODES[kind], dict(items)
+    cls: Any = trees.NODES[kind]
+    values = dict(items)
     aliases = {field.name: field.alias for field in attrs.fields(cls)}
     if aliases.keys() != values.keys():
         raise CheckpointError(
@@ -305,7 +290,7 @@ def _rebuild(where: Path, body: Json, tensors: dict[str, Tensor], like: Any, fre
 
     expected, got = _containers(like), _containers(tree)
     lines = trees.differences(like, tree) + [
-        f"{path}: expected {expected[path]}, got {got[path]}"
+        f"{path or 'the tree'}: expected {expected[path]}, got {got[path]}"
         for path in expected
         if path in got and expected[path] != got[path]
     ]
@@ -352,9 +337,7 @@ def _read_manifest(directory: Path) -> Json:
         manifest = json.loads(path.read_bytes())
         declared = manifest.pop("blake2b")
         version = manifest["format"]
-    except FileNotFoundError as error:
-        raise CheckpointError("is missing", where=str(path), fix="use another checkpoint") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise _damaged(path, "a JSON manifest", error) from error
     if version != FORMAT:
         raise CheckpointError(
@@ -371,8 +354,6 @@ def _read(directory: Path) -> tuple[Json, dict[str, Tensor]]:
     path = directory / _TENSORS
     try:
         tensors = safetensors.torch.load(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError("is missing", where=str(path), fix="use another checkpoint") from error
     except Exception as error:  # safetensors raises several kinds, some of them bare
         raise _damaged(path, "a safetensors file", error) from error
     for name, summary in body["tensors"].items():
@@ -385,7 +366,8 @@ def _read(directory: Path) -> tuple[Json, dict[str, Tensor]]:
 
 
 def _damaged(path: Path, expected: str, got: object) -> CheckpointError:
-    return CheckpointError("is damaged", where=str(path), expected=expected, got=got, fix="use another checkpoint")
+    problem = "is damaged" if path.exists() else "is missing"
+    return CheckpointError(problem, where=str(path), expected=expected, got=got, fix="use another checkpoint")
 
 
 def _summary(tensor: Tensor) -> Json:
@@ -394,7 +376,7 @@ def _summary(tensor: Tensor) -> Json:
         "dtype": str(tensor.dtype).removeprefix("torch."),
         "shape": list(tensor.shape),
         "device": str(tensor.device),
-        "blake2b": _digest(memoryview(flat.numpy())),
+        "blake2b": _digest(flat.numpy().data),
     }
 
 

@@ -12,7 +12,7 @@ import platform
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import torch
@@ -70,12 +70,13 @@ class FitResult:
     @property
     def best_model(self) -> nn.Module | None:
         """The best model as an ordinary module in eval mode."""
-        return None if self.best is None else self.program.model.bind(self.best.model)
+        best = self.best
+        return None if best is None else cast(nn.Module, self.program.model.bind(best.model))
 
     @property
     def latest_model(self) -> nn.Module:
         """The final model as an ordinary module in eval mode."""
-        return self.program.model.bind(self.state.variables)
+        return cast(nn.Module, self.program.model.bind(self.state.variables))
 
 
 def fit(
@@ -167,7 +168,7 @@ def _epoch(program: Program, state: TrainState, delivery: Delivery, reporter: Pr
         state, output = step(state, batch)
         losses.append(output["loss"])
         if program.batch_routine is not None:
-            result = BatchResult(batch, output, trees.n_examples(batch))
+            result: BatchResult[Any, Any] = BatchResult(batch, cast(Any, output), trees.n_examples(batch))
             seen, failed = program.batch_routine.observe(result, epoch, int(state.step))
             observations += seen
             failures += failed
@@ -213,7 +214,7 @@ def _evaluated(program: Program, variables: Variables, loader: Loader[Any]) -> I
     # Always the order of epoch 1: a score must not depend on when it is computed.
     for batch in loader.batches(1, program.seed):
         batch = trees.to_device(batch, device, non_blocking=True)
-        yield BatchResult(batch, evaluated(variables, batch), trees.n_examples(batch))
+        yield BatchResult(batch, cast(Any, evaluated(variables, batch)), trees.n_examples(batch))
 
 
 def _judge_losses(program: Program, losses: list[Tensor], epoch: int, before: int) -> Stop | None:

@@ -59,7 +59,7 @@ class Fold(Generic[X_contra, A, R_co]):
     finish: Callable[[A], R_co | None]
     commutative: bool = True
 
-    def lift(self, x: X_contra) -> A:  # type: ignore[misc]
+    def lift(self, x: X_contra) -> A:
         """Make the accumulator of a single element."""
         return self.update(self.init(), x)
 

@@ -142,7 +142,7 @@ def _skeleton(module: ModuleT) -> ModuleT:
     # The copy shares the tensors: it serves as code with a mode of its own.
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     try:
-        return cast(ModuleT, copy.deepcopy(module, cast(Any, shared)))
+        return copy.deepcopy(module, cast(Any, shared))
     except Exception as error:
         raise ConfigurationError(
             "cannot be copied",

@@ -19,7 +19,7 @@ from functorch_artifact.errors import ConfigurationError, ScoreError
 from functorch_artifact.model import FunctionalModel, functional
 from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation
-from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
+from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData
 
@@ -51,7 +51,7 @@ class Program:
         ScoreError: the stopper or the tracker reads a score that nothing logs.
     """
 
-    model: FunctionalModel[Any] = attrs.field(converter=functional)  # type: ignore[misc]
+    model: FunctionalModel[Any] = attrs.field(converter=functional)
     optimizer: GradientTransformation
     train_loader: Loader[Any]
     stopper: EarlyStopper[Any, Any]
@@ -59,8 +59,8 @@ class Program:
     seed: int = 0
     tracker: ModelTracker[Any] | None = None
     batch_routine: BatchRoutine[Any, Any] | None = None
-    loader_routines: tuple[DataLoaderRoutine[Any, Any], ...] = attrs.field(converter=tuple, default=())
-    artifact_routines: tuple[ArtifactRoutine[Any], ...] = attrs.field(converter=tuple, default=())
+    loader_routines: tuple[DataLoaderRoutine[Any, Any], ...] = attrs.field(converter=as_tuple, default=())
+    artifact_routines: tuple[ArtifactRoutine[Any], ...] = attrs.field(converter=as_tuple, default=())
     checkpoint: CheckpointCallback | None = CheckpointCallback()
     nonfinite: NonfinitePolicy = "raise"
     on_callback_error: Literal["raise", "warn"] = "raise"
@@ -92,6 +92,11 @@ class Program:
                 "has nothing to read",
                 where=f"Program.tracker ({type(self.tracker).__name__})",
                 fix="pass criterion=..., a function of the state at the end of an epoch",
+            )
+        logged = self.score_names
+        if twice := sorted({name for name in logged if logged.count(name) > 1}):
+            raise ScoreError(
+                "is logged twice in one epoch", where=f"score {twice[0]!r}", fix="rename one of the callbacks"
             )
         for reader, names in (
             ("stopper", () if self.stopper_data else self.stopper.score_names),

@@ -39,6 +39,11 @@ from functorch_artifact.records import (
 )
 
 
+def as_tuple(items: Iterable[Any]) -> tuple[Any, ...]:
+    """Convert a field's argument, for callers who pass a list."""
+    return tuple(items)
+
+
 @attrs.frozen(eq=False)
 class Failure:
     """One callback that raised."""
@@ -144,7 +149,7 @@ class BatchRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
     `build` it; or pass callbacks by value.
     """
 
-    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=tuple, default=())
+    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=as_tuple, default=())
     tracking_client: TrackingClient | None = None
     split: str = "TRAIN"
 
@@ -190,8 +195,8 @@ class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
         ('VAL_LOSS',)
     """
 
-    data_loader: Loader[ModelInputTContr]  # type: ignore[misc]  # read-only
-    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=tuple, default=())
+    data_loader: Loader[ModelInputTContr]
+    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=as_tuple, default=())
     tracking_client: TrackingClient | None = None
     split: str | None = None
 

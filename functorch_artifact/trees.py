@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import optree
@@ -55,14 +55,15 @@ def node(cls: type[T]) -> type[T]:
         >>> trees.map(lambda t: t + 1, Point(torch.zeros(()), torch.ones(()))).y
         tensor(2.)
     """
-    if not attrs.has(cls) or "__setattr__" not in vars(cls):
+    declared: type[Any] = cls
+    if not attrs.has(declared) or "__setattr__" not in vars(cls):
         raise TreeError(
             "is not a frozen attrs class",
             where=cls.__qualname__,
             fix="decorate it with @node over @attrs.frozen(eq=False)",
         )
-    fields = attrs.fields(cls)
-    if any(field.eq for field in fields) and cls.__eq__ is not object.__eq__:
+    fields = attrs.fields(declared)
+    if any(field.eq for field in fields) and declared.__eq__ is not object.__eq__:
         raise TreeError(
             "has a generated ==, which on tensors returns a tensor",
             where=cls.__qualname__,
@@ -97,7 +98,7 @@ def node(cls: type[T]) -> type[T]:
     optree.register_pytree_node(
         cls,  # type: ignore[arg-type]
         flatten,
-        unflatten,
+        unflatten,  # type: ignore[arg-type]
         path_entry_type=optree.GetAttrEntry,
         namespace=NAMESPACE,
     )
@@ -119,14 +120,17 @@ def _replace_init(cls: type[Any], fields: Iterable[Any]) -> None:
     # Dynamo traces `object.__setattr__(self, 'x', x)` only when it is spelled exactly so; the
     # __init__ that attrs generates reaches it through a cached descriptor and fails to compile.
     scope: dict[str, Any] = {"_NOTHING": attrs.NOTHING}
-    required, optional, body = [], [], []
+    required: list[str] = []
+    optional: list[str] = []
+    body: list[str] = []
     for field in fields:
         name = field.alias
         target = optional if field.kw_only or optional or field.default is not attrs.NOTHING else required
         if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
             scope[f"_factory_{name}"] = field.default.factory
             target.append(f"{name}=_NOTHING")
-            body.append(f"if {name} is _NOTHING: {name} = _factory_{name}()")
+            argument = "self" if field.default.takes_self else ""
+            body.append(f"if {name} is _NOTHING: {name} = _factory_{name}({argument})")
         elif field.default is not attrs.NOTHING:
             scope[f"_default_{name}"] = field.default
             target.append(f"{name}=_default_{name}")
@@ -140,7 +144,7 @@ def _replace_init(cls: type[Any], fields: Iterable[Any]) -> None:
     init = scope["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     init.__annotations__ = dict(cls.__init__.__annotations__)
-    cls.__init__ = init  # type: ignore[misc]
+    cls.__init__ = init
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -161,8 +165,7 @@ def unflatten(structure: optree.PyTreeSpec, values: Iterable[Any]) -> Any:
 
 def map(function: Callable[..., Any], tree: T, *rest: Any) -> T:  # noqa: A001 - as in jax.tree.map
     """Apply `function` to every leaf (and the leaves at the same place in `rest`)."""
-    mapped: T = optree.tree_map(function, tree, *rest, namespace=NAMESPACE)  # type: ignore[assignment]
-    return mapped
+    return cast(T, optree.tree_map(function, cast(Any, tree), *rest, namespace=NAMESPACE))
 
 
 def paths(tree: Any, root: str = "") -> list[str]:
@@ -247,7 +250,7 @@ def digest(tree: Any) -> str:
         if isinstance(leaf, Tensor):
             total.update(describe(leaf).encode())
             flat = leaf.detach().cpu().contiguous().reshape(-1)
-            total.update(memoryview(flat.view(torch.uint8).numpy()))
+            total.update(flat.view(torch.uint8).numpy().data)
         else:
             total.update(repr(leaf).encode())
     return total.hexdigest()

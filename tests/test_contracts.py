@@ -45,7 +45,7 @@ def test_a_model_needs_a_forward() -> None:
     class Unfinished(Model[Features, ModelOutput]):
         pass
 
-    with pytest.raises(TypeError, match="abstract method '?forward'?"):
+    with pytest.raises(TypeError, match=r"abstract method '?forward'?"):
         Unfinished()  # type: ignore[abstract]
 
 

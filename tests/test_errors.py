@@ -37,7 +37,7 @@ def test_what_is_not_known_is_left_out() -> None:
 )
 def test_each_can_be_caught_as_ours_and_as_a_builtin(name: str, builtin: str) -> None:
     kind = getattr(errors, name)
-    with pytest.raises(getattr(builtins, builtin), match="^here: is wrong$"):
+    with pytest.raises(getattr(builtins, builtin), match=r"^here: is wrong$"):
         raise kind("is wrong", where="here")
     assert issubclass(kind, errors.FunctorchArtifactError)
 

@@ -179,7 +179,11 @@ def test_the_check_finds(room: str, source: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("room", "package", "source"),
     [
-        ("scores", PACKAGE, "from functorch_artifact import records, trees\nfrom functorch_artifact.keys import derive"),
+        (
+            "scores",
+            PACKAGE,
+            "from functorch_artifact import records, trees\nfrom functorch_artifact.keys import derive",
+        ),
         ("scores", PACKAGE, "if TYPE_CHECKING:\n    import pandas as pd\ndef f():\n    import pandas as pd"),
         ("trees", PACKAGE, "from functorch_artifact.errors import TreeError"),
         ("tracking", f"{PACKAGE}.tracking", "from . import delivery\nfrom ..records import Record\nimport logging"),

@@ -99,7 +99,9 @@ def test_a_figure_becomes_png_bytes() -> None:
 
 @pytest.mark.parametrize("raw", [3, b"GIF89a", "plot.png"])
 def test_other_things_are_no_plot(raw: Any) -> None:
-    with pytest.raises(RecordError, match=r"MyPlot: is not a plot\n  expected: a matplotlib.figure.Figure or the bytes"):
+    with pytest.raises(
+        RecordError, match=r"MyPlot: is not a plot\n  expected: a matplotlib.figure.Figure or the bytes"
+    ):
         Plot.of(raw, "MyPlot")
 
 

@@ -5,7 +5,7 @@ Floor 2.
 
 Labels are settled once, in `init`, and kept in the state's structure, so that `update` needs no
 paths and traces. A transformation that sees some leaves gets trees of the parameters' own shape
-with `None` (which is structure, not a leaf) in the other places: paths stay what they were.
+with `()` in the other places, which holds no leaf for optree and for `torch.func`; paths stay.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def partition(transformations: Mapping[str, GradientTransformation], labels: Lab
     """
 
     allowed = frozenset(transformations)
-    return _partition(transformations, lambda params: _resolve(labels, params, allowed, "label"))
+    return partition_by(transformations, lambda params: _resolve(labels, params, allowed, "label"))
 
 
 def masked(transformation: GradientTransformation, mask: Mask) -> GradientTransformation:
@@ -82,7 +82,7 @@ def masked(transformation: GradientTransformation, mask: Mask) -> GradientTransf
         OptimizerError: in `init`, when the mask is not shaped like the parameters or gives
             something other than bools.
     """
-    return _partition({"masked": transformation, "passed": identity()}, _two(mask, "masked", "passed"))
+    return partition_by({"masked": transformation, "passed": identity()}, _two(mask, "masked", "passed"))
 
 
 def freeze(mask: Mask) -> GradientTransformation:
@@ -100,7 +100,7 @@ def freeze(mask: Mask) -> GradientTransformation:
         >>> optimizers.apply_updates(params, updates)["b"]
         tensor([1.])
     """
-    return _partition({"frozen": unchanged(), "passed": identity()}, _two(mask, "frozen", "passed"))
+    return partition_by({"frozen": unchanged(), "passed": identity()}, _two(mask, "frozen", "passed"))
 
 
 def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> GradientTransformation:
@@ -119,9 +119,11 @@ def leaf_names(tree: Any) -> list[str]:
     return [".".join(map(str, path)) for path in optree.tree_paths(tree, namespace=trees.NAMESPACE)]
 
 
-def _partition(
+def partition_by(
     transformations: Mapping[str, GradientTransformation], choose: Callable[[Params], list[str]]
 ) -> GradientTransformation:
+    """Give each leaf to the transformation of the label that `choose` gives it, in the tree's order."""
+
     def init(params: Params) -> OptState:
         found = tuple(choose(params))
         leaves, structure = trees.flatten(params)
@@ -157,7 +159,7 @@ def _partition(
 
 def _only(label: str, labels: tuple[str, ...], leaves: list[Any], structure: Any) -> Any:
     return trees.unflatten(
-        structure, [leaf if name == label else None for leaf, name in zip(leaves, labels, strict=True)]
+        structure, [leaf if name == label else () for leaf, name in zip(leaves, labels, strict=True)]
     )
 
 

@@ -78,14 +78,14 @@ class Reference:
         numbers = {name: _numbers(real[name]) for name in spec.numeric}
         self.side = Side(
             numbers,
-            *_encode(real, {name: () for name in spec.categorical}, "the real table"),
+            *_encode(real, dict.fromkeys(spec.categorical, ()), "the real table"),
             {name: quantile_edges(values, spec.n_bins) for name, values in numbers.items()},
         )
 
     @cached_property
     def projection(self) -> Projection:
         """Principal components of the real side."""
-        return Projection.fit(self.side.numbers, self.side.codes, self.side.labels)
+        return Projection.fit(self.side.numbers, self.side.codes)
 
     def compare(self, synthetic: pd.DataFrame) -> Comparison:
         """Put a synthetic table beside the real one.

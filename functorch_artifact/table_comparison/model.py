@@ -36,14 +36,12 @@ class GenerationParams:
         1.0
     """
 
-    n_records: int = attrs.field()
+    n_records: int
 
-    @n_records.validator
-    def _at_least_one(self, _: object, value: int) -> None:
-        if value < 1:
-            raise ConfigurationError(
-                "asks for no rows", where=f"{type(self).__name__}.n_records", expected="at least 1", got=value
-            )
+    def __attrs_post_init__(self) -> None:
+        if self.n_records < 1:
+            where = f"{type(self).__name__}.n_records"
+            raise ConfigurationError("asks for no rows", where=where, expected="at least 1", got=self.n_records)
 
 
 GenerationParamsTContr = TypeVar("GenerationParamsTContr", bound=GenerationParams, contravariant=True)

@@ -48,9 +48,8 @@ class TableComparisonPlan:
         ('JS_DISTANCE/*',)
     """
 
-    artifacts: tuple[Artifact, ...] = attrs.field(converter=tuple)
+    artifacts: tuple[Artifact, ...] = attrs.Factory(lambda self: self._from_hooks(), takes_self=True)
 
-    @artifacts.default
     def _from_hooks(self) -> tuple[Artifact, ...]:
         return tuple(
             Artifact.of(member)
@@ -73,7 +72,7 @@ class TableComparisonPlan:
     @classmethod
     def of(cls, *artifacts: ArtifactType | Artifact) -> Self:
         """Make a plan by value, of members of the enumerations and of artifacts of your own."""
-        return cls(each if isinstance(each, Artifact) else Artifact.of(each) for each in artifacts)
+        return cls(tuple(each if isinstance(each, Artifact) else Artifact.of(each) for each in artifacts))
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -144,6 +143,9 @@ def _of_kind(members: Iterable[ArtifactType], kind: type[StrEnum], where: str) -
     for member in members:
         if not isinstance(member, kind):
             raise ConfigurationError(
-                "returns an artifact of another kind", where=where, expected=f"members of {kind.__name__}", got=repr(member)
+                "returns an artifact of another kind",
+                where=where,
+                expected=f"members of {kind.__name__}",
+                got=repr(member),
             )
         yield member

@@ -10,11 +10,10 @@ synthetic, everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from functorch_artifact.errors import MissingExtraError
 from functorch_artifact.table_comparison.statistics import Floats
@@ -23,22 +22,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from functorch_artifact.table_comparison.comparison import Comparison, Side
+    from functorch_artifact.table_comparison.comparison import Comparison
 
 _REAL: Final = "#1f6fb2"
 _SYNTHETIC: Final = "#e8743b"
 _SIDES: Final = (("Real", _REAL), ("Synthetic", _SYNTHETIC))
+_WIDTHS: Final = (3.2, 1.4)  # the real line shows below the synthetic one
 _MOST_BARS: Final = 12
 _MOST_BINS: Final = 40
 _MOST_POINTS: Final = 2000
 _MOST_LABELLED: Final = 14
-_LONGEST_LABEL: Final = 18
+_LONGEST_LABEL: Final = 15
 
 
 def pdf(comparison: Comparison) -> Figure:
     """Draw each column's distribution: a histogram, or bars for its 12 commonest categories.
 
-    Histograms span all but the outermost 0.1 % of either side; every row counts for the density.
+    Histograms span all but the outermost 0.1 % of either side; shares are of all rows that are known.
     """
 
     def numeric(axes: Axes, name: str) -> None:
@@ -46,10 +46,10 @@ def pdf(comparison: Comparison) -> Figure:
         edges = _histogram_edges(*sides)
         for values, (_, colour) in zip(sides, _SIDES, strict=True):
             counts, _ = np.histogram(values, edges)
-            density = counts / max(np.count_nonzero(~np.isnan(values)), 1) / np.diff(edges)
-            axes.stairs(density, edges, color=colour, fill=True, alpha=0.3)
-            axes.stairs(density, edges, color=colour, linewidth=1.4)
-        axes.set_ylabel("density")
+            shares = counts / max(np.count_nonzero(~np.isnan(values)), 1)
+            axes.stairs(shares, edges, color=colour, fill=True, alpha=0.3)
+            axes.stairs(shares, edges, color=colour, linewidth=1.4)
+        axes.set_ylabel("share of rows")
 
     def categorical(axes: Axes, name: str) -> None:
         labels, shares = _category_shares(comparison, name)
@@ -70,17 +70,18 @@ def cdf(comparison: Comparison) -> Figure:
     def numeric(axes: Axes, name: str) -> None:
         sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
         low, *_, high = _histogram_edges(*sides)
-        for values, (_, colour) in zip(sides, _SIDES, strict=True):
+        points = np.linspace(low, high, 512)
+        for values, (_, colour), width in zip(sides, _SIDES, _WIDTHS, strict=True):
             ordered = np.sort(values[~np.isnan(values)])
-            ranks = np.unique(np.linspace(0, len(ordered) - 1, 512).astype(int)) if ordered.size else np.empty(0, int)
-            axes.step(ordered[ranks], (ranks + 1) / max(len(ordered), 1), where="post", color=colour, linewidth=1.6)
+            shares = np.searchsorted(ordered, points, side="right") / max(len(ordered), 1)
+            axes.step(points, shares, where="post", color=colour, linewidth=width)
         axes.set_xlim(low, high)
 
     def categorical(axes: Axes, name: str) -> None:
         labels, shares = _category_shares(comparison, name)
         edges = np.arange(len(labels) + 1) - 0.5
-        for share, (_, colour) in zip(shares, _SIDES, strict=True):
-            axes.stairs(np.cumsum(share), edges, color=colour, linewidth=1.6, baseline=None)
+        for share, (_, colour), width in zip(shares, _SIDES, _WIDTHS, strict=True):
+            axes.stairs(np.cumsum(share), edges, color=colour, linewidth=width, baseline=None)
         axes.set_xticks(np.arange(len(labels)), labels, rotation=45, ha="right", parse_math=False)
 
     def panel(draw: Callable[[Axes, str], None]) -> Callable[[Axes, str], None]:
@@ -103,11 +104,13 @@ def correlation_heatmaps(comparison: Comparison) -> Figure:
     }
     n = len(comparison.spec.columns)
     side = min(max(0.5 * n, 3.0), 12.0)
-    figure = _figure(3 * side + 3.0, side + 1.6, "Associations: Pearson, correlation ratio, Cramer's V")
+    figure = _figure(3 * side + 3.0, side + 1.5, "Associations: Pearson, correlation ratio, Cramer's V")
     panels = figure.subplots(1, 3, sharey=True, squeeze=False)[0]
     labels = [_shorten(name) for name in comparison.spec.columns]
     for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        image = axes.imshow(matrix, cmap="RdBu_r" if title in ("Real", "Synthetic") else "PuOr_r", vmin=-1, vmax=1)
+        difference = title not in ("Real", "Synthetic")
+        limit = max(0.25, float(np.abs(matrix).max())) if difference else 1.0
+        image = axes.imshow(matrix, cmap="PuOr_r" if difference else "RdBu_r", vmin=-limit, vmax=limit)
         axes.set_title(title)
         axes.set_xticks(range(n), labels, rotation=45, ha="right", parse_math=False, fontsize=8)
         axes.set_yticks(range(n), labels, parse_math=False, fontsize=8)
@@ -115,9 +118,9 @@ def correlation_heatmaps(comparison: Comparison) -> Figure:
         axes.spines[:].set_visible(False)
         if n <= _MOST_LABELLED:
             for (row, column), value in np.ndenumerate(matrix):
-                colour = "white" if abs(value) > 0.6 else "#333333"
+                colour = "white" if abs(value) > 0.6 * limit else "#333333"
                 axes.text(column, row, _signed(value), ha="center", va="center", fontsize=7, color=colour)
-        figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+        figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
     return figure
 
 
@@ -136,9 +139,9 @@ def pca(comparison: Comparison) -> Figure:
 
     figure = _figure(7.0, 6.0, "Principal components of the real table")
     axes = figure.subplots()
-    axes.scatter(*points[order].T, c=colours[order].tolist(), s=12, alpha=0.45, linewidths=0)
-    for label, share, place in zip("12", projection.explained, (axes.set_xlabel, axes.set_ylabel), strict=True):
-        place(f"component {label} ({share:.0%} of the real variance)")
+    axes.scatter(points[order, 0], points[order, 1], c=colours[order].tolist(), s=12, alpha=0.45, linewidths=0)
+    axes.set_xlabel(f"component 1 ({projection.explained[0]:.0%} of the real variance)")
+    axes.set_ylabel(f"component 2 ({projection.explained[1]:.0%} of the real variance)")
     _style(axes)
     _legend(figure)
     return figure
@@ -157,7 +160,12 @@ def _panels(
     panels: list[Axes] = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
         _style(axes)
-        (numeric if name in comparison.spec.numeric else categorical)(axes, name)
+        axes.locator_params(axis="x", nbins=5)
+        if name in comparison.spec.numeric:
+            axes.ticklabel_format(axis="x", scilimits=(-3, 4))
+            numeric(axes, name)
+        else:
+            categorical(axes, name)
         axes.set_title(_shorten(name, 30) + _missing(comparison, name), fontsize=10, parse_math=False)
     for axes in panels[len(names) :]:
         axes.set_axis_off()

@@ -6,7 +6,7 @@ Floor 5.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import attrs
@@ -36,23 +36,15 @@ class Projection:
     """Share of the variance that each component explains."""
 
     @classmethod
-    def fit(
-        cls,
-        numbers: Mapping[str, Floats],
-        codes: Mapping[str, Ints],
-        labels: Mapping[str, tuple[Hashable, ...]],
-    ) -> Self:
-        """Find the components, as `sklearn.decomposition.PCA` does, each signed so that its largest entry is positive."""
+    def fit(cls, numbers: Mapping[str, Floats], codes: Mapping[str, Ints]) -> Self:
+        """Find the components, as `sklearn.decomposition.PCA` does; the largest entry of each is positive."""
         finite = {name: values[np.isfinite(values)] for name, values in numbers.items()}
         spread = {name: float(values.std()) if values.size else 0.0 for name, values in finite.items()}
         empty: Any = np.empty(0)
         unfitted = cls(
             centre={name: float(values.mean()) if values.size else 0.0 for name, values in finite.items()},
             scale={name: value or 1.0 for name, value in spread.items()},
-            categories={
-                name: np.argsort(-np.bincount(each, minlength=len(labels[name]) + 1)[1:], kind="stable")[:_MOST_CATEGORIES] + 1
-                for name, each in codes.items()
-            },
+            categories={name: _commonest(each) for name, each in codes.items()},
             mean=empty,
             components=empty,
             explained=(0.0, 0.0),
@@ -84,3 +76,8 @@ class Projection:
         ]
         indicators = [(each[:, None] == self.categories[name]) / np.sqrt(2.0) for name, each in codes.items()]
         return np.concatenate([*standardised, *indicators], axis=1)
+
+
+def _commonest(codes: Ints) -> Ints:
+    counts = np.bincount(codes)[1:]
+    return np.argsort(-counts, kind="stable")[:_MOST_CATEGORIES] + 1

@@ -1,0 +1,15 @@
+"""Where records go: one client a file, and the delivery that feeds them.
+
+Belongs here: clients that store records, and handing records to clients. Does not: making
+records (`callbacks`), or deciding when they are handed over (`driver`).
+Floor 7.
+
+A client of one's own derives from `records.TrackingClient` and lives anywhere.
+"""
+
+from functorch_artifact.tracking.delivery import Delivery, Owed, TrackingWarning
+from functorch_artifact.tracking.filesystem import Filesystem
+from functorch_artifact.tracking.in_memory import InMemory
+from functorch_artifact.tracking.tensorboard import TensorBoard
+
+__all__ = ["Delivery", "Filesystem", "InMemory", "Owed", "TensorBoard", "TrackingWarning"]

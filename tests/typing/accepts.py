@@ -1,0 +1,183 @@
+"""What the type checkers must accept; every promise of variance has its line here or in rejects.py.
+
+Checked by mypy and pyright; the code is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pandas as pd
+import torch
+from torch import Tensor
+
+from functorch_artifact import (
+    BatchRoutine,
+    CustomTrainer,
+    DataLoader,
+    DataLoaderRoutine,
+    DataLoaderScoreCallback,
+    Dataset,
+    EarlyStopper,
+    EpochBoundStopper,
+    Model,
+    ModelInput,
+    ModelOutput,
+    ModelTracker,
+    ResidentDataset,
+    ScoreCriterion,
+    ScoreTracker,
+    StopperUpdateData,
+    TrackingClient,
+    TrainLossCallback,
+    ValLossCallback,
+    fit,
+    folds,
+    functional,
+    optimizers,
+    tracking,
+    train_step,
+)
+from functorch_artifact.contracts import BatchResult, Loader
+from functorch_artifact.folds import Fold
+from functorch_artifact.records import Record
+from functorch_artifact.routines import ArtifactRoutine
+from functorch_artifact.stoppers import any_of
+from functorch_artifact.table_comparison import GenerationParams, TableComparisonRoutine, TableSynthesizer
+
+
+class Input(ModelInput):
+    x: Tensor
+
+
+class RichInput(Input):
+    weight: Tensor
+
+
+class Output(ModelOutput):
+    prediction: Tensor
+
+
+class RichOutput(Output):
+    embedding: Tensor
+
+
+class Network(Model[Input, RichOutput]):
+    def forward(self, batch: Input) -> RichOutput:
+        loss = batch["x"].mean()
+        return {"loss": loss, "prediction": loss, "embedding": loss}
+
+
+@attrs.frozen
+class Tempered(GenerationParams):
+    temperature: float = 1.0
+
+
+class Synthesizer(TableSynthesizer[Input, Output, GenerationParams]):
+    def forward(self, batch: Input) -> Output:
+        return {"loss": batch["x"].mean(), "prediction": batch["x"]}
+
+    def generate(self, generation_params: GenerationParams) -> pd.DataFrame:
+        return pd.DataFrame({"x": range(generation_params.n_records)})
+
+
+class PredictionMean(DataLoaderScoreCallback[ModelInput, Output]):
+    def _get_name(self) -> str:
+        return "PREDICTION_MEAN"
+
+    def _get_fold(self) -> Fold[BatchResult[ModelInput, Output], Any, Tensor]:
+        return folds.mean(lambda result: result.output["prediction"].mean())
+
+
+class Routine(DataLoaderRoutine[RichInput, RichOutput]):
+    @staticmethod
+    def _get_score_callbacks() -> Sequence[DataLoaderScoreCallback[RichInput, RichOutput]]:
+        return [PredictionMean(), TrainLossCallback()]
+
+
+class Trainer(CustomTrainer[Network, Input, RichOutput, ScoreCriterion, StopperUpdateData]):
+    def _get_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters())
+
+    def _get_early_stopper(self) -> EpochBoundStopper:
+        return EpochBoundStopper(n_epochs=3)
+
+    def _get_model_tracker(self) -> ScoreTracker:
+        return ScoreTracker("VAL_LOSS", mode="min")
+
+    @staticmethod
+    def _get_batch_routine(tracking_client: TrackingClient | None) -> BatchRoutine[Input, RichOutput] | None:
+        return None
+
+
+class PureTrainer(Trainer):
+    def _get_optimizer(self) -> Any:
+        return optimizers.adam(1e-3)
+
+
+# A model that needs less than it is offered, or gives more than is asked, fits.
+model_of_less_input: Model[RichInput, RichOutput] = Network()
+model_of_more_output: Model[Input, ModelOutput] = Network()
+
+# A callback that asks for fewer inputs or outputs serves a richer model.
+callback_on_richer_input: DataLoaderScoreCallback[RichInput, Output] = PredictionMean()
+callback_on_richer_output: DataLoaderScoreCallback[Input, RichOutput] = PredictionMean()
+loss_callback_on_anything: DataLoaderScoreCallback[RichInput, RichOutput] = ValLossCallback()
+
+# So does a routine; and a loader of richer batches feeds a modest consumer.
+modest_routine: DataLoaderRoutine[RichInput, RichOutput] = DataLoaderRoutine[ModelInput, Output](
+    DataLoader(ResidentDataset[Input]({"x": torch.zeros(3)}), batch_size=1), [PredictionMean()]
+)
+rich_loader: DataLoader[RichInput] = DataLoader(
+    ResidentDataset[RichInput]({"x": torch.zeros(3), "weight": torch.ones(3)}), batch_size=1
+)
+loader_of_richer_batches: Loader[Input] = rich_loader
+built: Routine = Routine.build(data_loader=rich_loader, tracking_client=tracking.InMemory())
+
+# A synthesizer that needs less than the routine's parameters give fits; so does a richer routine.
+synthesizer: TableSynthesizer[RichInput, ModelOutput, Tempered] = Synthesizer()
+artifact_routine: TableComparisonRoutine[Tempered] = TableComparisonRoutine(pd.DataFrame(), Any, Tempered(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+routine_for_synthesizer: ArtifactRoutine[Synthesizer] = artifact_routine
+
+# A stopper that reads less serves richer data; a tracker of a broader criterion a narrower one.
+@attrs.frozen(kw_only=True)
+class Timed(StopperUpdateData):
+    seconds: float
+
+
+stopper_of_less: EarlyStopper[Any, Timed] = any_of(EpochBoundStopper(3), EpochBoundStopper(4))
+tracker: ModelTracker[ScoreCriterion] = ScoreTracker("VAL_LOSS", mode="max")
+
+# The two faces.
+trainer = Trainer.build(Network(), DataLoader(ResidentDataset[Input]({"x": torch.zeros(3)}), batch_size=1))
+best: dict[str, Tensor] | None = trainer.train().program.tracker and trainer.best_model_state
+step = train_step(functional(torch.nn.Linear(2, 1)), optimizers.adam(1e-3))
+scores: pd.DataFrame = fit(trainer.program(), tracking_client=[tracking.InMemory()]).scores
+bound: Network = functional(Network()).bind(functional(Network()).variables)
+
+
+# Folds and datasets keep their element types.
+lengths: Fold[str, Any, Tensor] = folds.mean(len)
+mapped: Fold[str, Any, float] = lengths.then(float)
+
+
+class Numbers(Dataset[Input]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Input:
+        return {"x": torch.tensor(float(index))}
+
+
+numbers: DataLoader[Input] = DataLoader(Numbers(), batch_size=2)
+
+
+class Printing(TrackingClient):
+    def open(self, run: Any) -> None: ...
+    def log(self, records: Sequence[Record]) -> None:
+        for record in records:
+            print(record.name, record.epoch)
+
+    def close(self) -> None: ...

@@ -16,10 +16,17 @@ from typing import Any
 import pandas as pd
 import torch
 from tabular_vae_model import TableCodec, TabularVAE, VAEInput, VAEOutput
-from torch.optim import Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from functorch_artifact import CustomTrainer, DataLoader, DataLoaderRoutine, ResidentDataset, fit, keys, tracking
+from functorch_artifact import (
+    CustomTrainer,
+    DataLoader,
+    DataLoaderRoutine,
+    ResidentDataset,
+    fit,
+    keys,
+    optimizers,
+    tracking,
+)
 from functorch_artifact.callbacks import CheckpointCallback, DataLoaderScoreCallback, TrainLossCallback, ValLossCallback
 from functorch_artifact.contracts import BatchResult
 from functorch_artifact.folds import Fold, mean
@@ -105,13 +112,9 @@ class VAETrainer(
 ):
     """Say how; the framework does the rest."""
 
-    optimizer: Adam
-
-    def _get_optimizer(self) -> Adam:
-        return Adam(self.model.parameters(), lr=2e-3)
-
-    def _get_scheduler(self) -> CosineAnnealingLR:
-        return CosineAnnealingLR(self.optimizer, T_max=config.epochs)
+    def _get_optimizer(self) -> optimizers.GradientTransformation:
+        # One of torch.optim's with a torch scheduler in `_get_scheduler` would do as well.
+        return optimizers.adam(optimizers.one_cycle(2e-3, total=config.epochs, rising=0.1, per="epoch"))
 
     def _get_early_stopper(self) -> EarlyStopper[Any, StopperUpdateData]:
         return ScoreMinimizationStopper("VAL_LOSS", max_n_epochs=config.epochs, patience=5)
@@ -136,6 +139,7 @@ def main() -> None:
     """Train, then print what came of it."""
     started = time.perf_counter()
     table = pd.read_csv(DATA)
+    table = table[table[["x", "y", "z"]].min(axis=1).gt(0) & table[["y", "z"]].lt(30).all(axis=1)]  # recording errors
     table = table.iloc[keys.permutation(keys.derive(config.seed, "split"), len(table))[: config.rows].numpy()]
     train, held_out = table[: int(0.8 * len(table))], table[int(0.8 * len(table)) :]
 

@@ -18,7 +18,7 @@ import functorch_artifact
 spent = time.process_time() - start
 print(json.dumps({"seconds": spent, "modules": sorted({m.split(".")[0] for m in set(sys.modules) - before})}))
 """
-HEAVY = {"hypothesis", "matplotlib", "pandas", "pytest", "safetensors", "scipy", "sklearn", "tensorboard", "tqdm"}
+HEAVY = {"hypothesis", "matplotlib", "pandas", "pytest", "scipy", "sklearn", "tensorboard", "tqdm"}
 LIMIT_CPU_SECONDS = 0.3
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from functorch_artifact import trees
 from functorch_artifact.optimizers import rules
-from functorch_artifact.optimizers.rules import from_rule
+from functorch_artifact.optimizers.rule import Rule, from_rule
 from functorch_artifact.optimizers.schedules import LearningRate, as_learning_rate
 from functorch_artifact.optimizers.transformation import (
     GradientTransformation,
@@ -188,7 +188,7 @@ def scale_by_learning_rate(learning_rate: Rate) -> GradientTransformation:
 
 def _build(
     name: str,
-    rule: rules.Rule,
+    rule: Rule,
     learning_rate: Rate,
     *,
     weight_decay: float,

@@ -206,11 +206,11 @@ def _plateau(scheduler: ReduceLROnPlateau, per: Per | None, score: str | None) -
         {
             "lr": ReduceOnPlateau(
                 score=score,
-                mode=scheduler.mode,
+                mode="max" if scheduler.mode == "max" else "min",
                 factor=scheduler.factor,
                 patience=scheduler.patience,
                 threshold=scheduler.threshold,
-                threshold_mode=scheduler.threshold_mode,
+                threshold_mode="abs" if scheduler.threshold_mode == "abs" else "rel",
                 cooldown=scheduler.cooldown,
                 min_lr=lowest,
                 eps=scheduler.eps,

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-import torch
 from torch import Tensor, optim
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -24,7 +23,7 @@ from functorch_artifact.errors import OptimizerError
 from functorch_artifact.optimizers import rules
 from functorch_artifact.optimizers.lifted_schedules import LiftedSchedule, from_torch_schedule
 from functorch_artifact.optimizers.opaque import from_opaque
-from functorch_artifact.optimizers.rules import Rule, from_rule
+from functorch_artifact.optimizers.rule import Rule, from_rule
 from functorch_artifact.optimizers.schedules import Constant, LearningRate
 from functorch_artifact.optimizers.selection import leaf_names, partition
 from functorch_artifact.optimizers.transformation import GradientTransformation, OptState, Params, unchanged
@@ -43,6 +42,9 @@ _RULES: Final[Mapping[type[Optimizer], tuple[Callable[..., Rule], tuple[str, ...
     optim.ASGD: (rules.asgd, ("lr", "lambd", "alpha", "t0")),
 }
 _UNCHANGED: Final = "unchanged"
+
+Members: TypeAlias = tuple[tuple[Tensor, ...], ...]
+"""The parameters of each group."""
 
 
 def from_torch(
@@ -80,12 +82,13 @@ def from_torch(
     """
     _refuse(optimizer)
     rates = _rates(optimizer, schedule)
+    members: Members = tuple(tuple(group["params"]) for group in optimizer.param_groups)
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     if type(optimizer) in _RULES and not hooked:
-        return _from_rules(optimizer, rates)
+        return _from_rules(optimizer, members, rates)
     # An option without a schedule is the private instance's own to change.
     scheduled = rates if schedule is not None else tuple({} for _ in rates)
-    return from_opaque(optimizer, scheduled, lambda params: _match(optimizer, params))
+    return from_opaque(optimizer, scheduled, lambda params: _match(members, params))
 
 
 def _refuse(optimizer: Optimizer) -> None:
@@ -139,19 +142,18 @@ def _alias(tensor: Tensor) -> tuple[Any, ...]:
     )
 
 
-def _match(optimizer: Optimizer, params: Params) -> list[list[tuple[int, Tensor]]]:
+def _match(members: Members, params: Params) -> list[list[tuple[int, Tensor]]]:
     """Find the leaves of each group: position in the tree and torch's parameter, in torch's order."""
-    leaves = trees.leaves(params)
-    by_identity = {id(leaf): place for place, leaf in enumerate(leaves)}
-    by_memory = {_alias(leaf): place for place, leaf in enumerate(leaves)}
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for place, leaf in enumerate(trees.leaves(params)):
+        places.setdefault(_alias(leaf), []).append(place)
     groups: list[list[tuple[int, Tensor]]] = []
-    for index, group in enumerate(optimizer.param_groups):
+    for index, group in enumerate(members):
         found: list[tuple[int, Tensor]] = []
-        for position, param in enumerate(group["params"]):
+        for position, param in enumerate(group):
             if not param.requires_grad:
                 continue  # torch passes over parameters that get no gradient
-            place = by_identity.get(id(param), by_memory.get(_alias(param)))
-            if place is None:
+            if _alias(param) not in places:
                 raise OptimizerError(
                     "an optimizer over parameters that are not the model's",
                     where=f"param_groups[{index}]['params'][{position}]",
@@ -159,27 +161,26 @@ def _match(optimizer: Optimizer, params: Params) -> list[list[tuple[int, Tensor]
                     got=trees.describe(param),
                     fix="build the optimizer with model.parameters() of the model that is trained",
                 )
-            found.append((place, param))
+            found += [(place, param) for place in places[_alias(param)]]
         groups.append(found)
     return groups
 
 
-def _plain(option: Any) -> Any:
-    """Copy an option: tensors become numbers."""
-    return trees.map(lambda leaf: float(leaf) if isinstance(leaf, Tensor) else leaf, option)
+def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a group's options; tensors among them become numbers."""
+    options = {name: option for name, option in group.items() if name not in ("params", "param_names")}
+    return trees.map_tensors(float, options)
 
 
-def _from_rules(optimizer: Optimizer, rates: tuple[dict[str, LearningRate], ...]) -> GradientTransformation:
+def _from_rules(
+    optimizer: Optimizer, members: Members, rates: tuple[dict[str, LearningRate], ...]
+) -> GradientTransformation:
     make, names = _RULES[type(optimizer)]
-    options = [_plain({k: v for k, v in g.items() if k not in ("params", "param_names")}) for g in optimizer.param_groups]
+    options = [_plain(group) for group in optimizer.param_groups]
     memory = {id(p): trees.snapshot(dict(slots)) for p, slots in optimizer.state.items()}
     # Parameters of a group that were stepped differently often, such as late unfrozen ones, keep
     # their own counts.
-    buckets = {
-        (index, _count(memory.get(id(p), {})))
-        for index, group in enumerate(optimizer.param_groups)
-        for p in group["params"]
-    }
+    buckets = {(index, _count(memory.get(id(p), {}))) for index, group in enumerate(members) for p in group}
 
     def assemble(owners: Mapping[int, tuple[int, Tensor]]) -> GradientTransformation:
         """Build the transformation of leaves, by identity, that groups and torch tensors own."""
@@ -212,7 +213,7 @@ def _from_rules(optimizer: Optimizer, rates: tuple[dict[str, LearningRate], ...]
 
     def init(params: Params) -> OptState:
         leaves = trees.leaves(params)
-        matched = _match(optimizer, params)
+        matched = _match(members, params)
         return assemble(
             {id(leaves[place]): (index, p) for index, group in enumerate(matched) for place, p in group}
         ).init(params)

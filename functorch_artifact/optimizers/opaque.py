@@ -72,9 +72,14 @@ def from_opaque(
     def init(params: Params) -> OpaqueState:
         groups = match(params)
         return OpaqueState(
-            {str(place): remembered[id(p)] for group in groups for place, p in group if id(p) in remembered},
-            shared,
-            options,
+            {
+                str(place): trees.snapshot(remembered[id(p)])
+                for group in groups
+                for place, p in group
+                if id(p) in remembered
+            },
+            trees.snapshot(shared),
+            trees.snapshot(options),
             tuple({name: rate.init() for name, rate in group.items()} for group in rates),
             tuple(tuple(place for place, _ in group) for group in groups),
         )

@@ -265,7 +265,8 @@ class ReduceOnPlateau(LearningRate):
         score = torch.as_tensor(scores[self.score], dtype=torch.float64)
         # A comparison with NaN is false, so NaN is a bad epoch and never the best.
         sign = 1.0 if self.mode == "max" else -1.0
-        bar = state.best * (1.0 + sign * self.threshold) if self.threshold_mode == "rel" else state.best + sign * self.threshold
+        margin = sign * self.threshold
+        bar = state.best * (1.0 + margin) if self.threshold_mode == "rel" else state.best + margin
         better = score > bar if self.mode == "max" else score < bar
         zero = torch.zeros_like(state.bad_epochs)
         waiting = state.cooldown > 0

@@ -110,7 +110,9 @@ def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> Gradie
         weight_decay: the factor.
         mask: where to decay; everywhere by default.
     """
-    decay = stateless(lambda deltas, params: [u.add(p, alpha=weight_decay) for u, p in zip(deltas, params, strict=True)])
+    decay = stateless(
+        lambda deltas, params: [u.add(p, alpha=weight_decay) for u, p in zip(deltas, params, strict=True)]
+    )
     return decay if mask is None else masked(decay, mask)
 
 

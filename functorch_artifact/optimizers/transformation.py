@@ -76,7 +76,7 @@ def aligned(updates: Updates, params: Params) -> tuple[list[Tensor], list[Tensor
     """
     leaves, structure = trees.flatten(params)
     try:
-        return leaves, structure.flatten_up_to(updates), structure
+        changes: list[Any] = structure.flatten_up_to(updates)
     except ValueError as error:
         raise OptimizerError(
             "the updates do not have the structure of the parameters",
@@ -84,6 +84,7 @@ def aligned(updates: Updates, params: Params) -> tuple[list[Tensor], list[Tensor
             got=trees.paths(updates),
             fix="pass one gradient for each parameter, zeros where the loss does not depend on it",
         ) from error
+    return leaves, changes, structure
 
 
 def delta(update: Tensor | Assigned, param: Tensor) -> Tensor:

@@ -46,8 +46,9 @@ def quantile_edges(values: Floats, n_bins: int) -> Floats:
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return np.empty(0)
-    edges = np.quantile(finite, np.linspace(0, 1, n_bins + 1))
-    edges[-1] = np.nextafter(edges[-1], np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        edges = np.quantile(finite, np.linspace(0, 1, n_bins + 1))
+        edges[-1] = np.nextafter(edges[-1], np.inf)
     return np.unique(edges)
 
 

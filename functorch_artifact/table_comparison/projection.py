@@ -55,13 +55,13 @@ class Projection:
         variances, vectors = np.linalg.eigh((features - mean).T @ (features - mean) / len(features))
         components = np.zeros((2, features.shape[1]))
         components[: vectors.shape[1]] = vectors.T[::-1][:2]
-        largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
+        negative = components.max(axis=1, initial=0.0) < -components.min(axis=1, initial=0.0)
         shares = np.zeros(2)
         shares[: len(variances)] = np.maximum(variances[::-1][:2], 0.0) / (variances.sum() or 1.0)
         return attrs.evolve(
             unfitted,
             mean=mean,
-            components=components * np.where(largest < 0, -1.0, 1.0),
+            components=components * np.where(negative, -1.0, 1.0)[:, None],
             explained=(float(shares[0]), float(shares[1])),
         )
 

@@ -13,7 +13,6 @@ from typing import Any, Final, Generic, Self
 
 import pandas as pd
 
-from functorch_artifact.callbacks import check_period
 from functorch_artifact.errors import ConfigurationError, TableError
 from functorch_artifact.records import Table, TrackingClient, Value
 from functorch_artifact.routines import ArtifactRoutine
@@ -67,15 +66,13 @@ class TableComparisonRoutine(
         split: str | None = "VALIDATION",
     ) -> None:
         super().__init__(period=period, split=split, tracking_client=tracking_client)
-        if export_period is not None:
-            check_period(export_period, f"{type(self).__name__}.export")
-            if export_period % period:
-                raise ConfigurationError(
-                    "falls on epochs without a synthetic table",
-                    where=f"{type(self).__name__}.export_period",
-                    expected=f"a multiple of the period, {period}",
-                    got=export_period,
-                )
+        if export_period is not None and (export_period < 1 or export_period % period):
+            raise ConfigurationError(
+                "falls on epochs without a synthetic table",
+                where=f"{type(self).__name__}.export_period",
+                expected=f"a multiple of the period, {period}",
+                got=export_period,
+            )
         self.reference = Reference(real, spec)
         self.generation_params = generation_params
         self.plan = plan if plan is not None else all_scores()

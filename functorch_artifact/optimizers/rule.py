@@ -1,0 +1,166 @@
+"""The one machine that runs an optimizer's arithmetic over a tree of parameters.
+
+Belongs here: `Rule`, its state, `from_rule`. Does not: any optimizer's arithmetic (`rules`).
+Floor 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import torch
+from torch import Tensor
+
+from functorch_artifact import trees
+from functorch_artifact.optimizers.schedules import LearningRate
+from functorch_artifact.optimizers.transformation import (
+    Assigned,
+    GradientTransformation,
+    OptState,
+    Params,
+    Scores,
+    Updates,
+    aligned,
+    delta,
+)
+from functorch_artifact.trees import node
+
+Slots: TypeAlias = dict[str, Tensor]
+"""What a rule remembers of one leaf, under torch's names: shaped like the leaf, or []."""
+Scalars: TypeAlias = dict[str, Tensor]
+"""Numbers of one step, each []: float64 where they are made, of the leaf's precision and device in
+`step`, unless the name ends in 64."""
+
+
+@attrs.frozen
+class Rule:
+    """An optimizer's arithmetic.
+
+    Attributes:
+        slots: makes a leaf's memory before its first step.
+        scalars: from the step's number (float64 [], counted from 1) and the rates at this step,
+            always with `lr`, to the numbers that `step` needs.
+        step: from parameter, gradient, slots and scalars to the new parameter and slots.
+    """
+
+    slots: Callable[[Tensor], Slots]
+    scalars: Callable[[Tensor, Scalars], Scalars]
+    step: Callable[[Tensor, Tensor, Slots, Scalars], tuple[Tensor, Slots]]
+
+
+@node
+@attrs.frozen(eq=False)
+class RuleState:
+    """The memory of an optimizer."""
+
+    count: Tensor  # int64 [], updates made
+    rates: dict[str, Any]  # the state of each rate
+    slots: dict[str, Any]  # for each slot a tree like the parameters
+
+
+def from_rule(
+    rule: Rule,
+    rates: Mapping[str, LearningRate],
+    *,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    maximize: bool = False,
+    count: int = 0,
+    recall: Callable[[Tensor], Mapping[str, Tensor]] = lambda leaf: {},
+) -> GradientTransformation:
+    """Run a rule over a tree of parameters.
+
+    Args:
+        rule: what happens to one leaf.
+        rates: `lr`, and any other hyper-parameter of the rule that changes during training.
+        weight_decay: added to the gradient, or, if `decoupled`, taken off the parameter first.
+        maximize: follow the gradient up.
+        count: updates made before.
+        recall: gives those slots of a leaf that were filled before.
+    """
+
+    def init(params: Params) -> RuleState:
+        leaves, structure = trees.flatten(params)
+        made = []
+        for leaf in leaves:
+            slots, recalled = _initial(rule, leaf), recall(leaf)
+            made.append({name: recalled.get(name, slot).clone() for name, slot in slots.items()})
+        names = made[0] if made else {}
+        return RuleState(
+            torch.tensor(count, dtype=torch.int64),
+            {name: rate.init() for name, rate in rates.items()},
+            {name: trees.unflatten(structure, [slots[name] for slots in made]) for name in names},
+        )
+
+    def update(updates: Updates, state: RuleState, params: Params) -> tuple[Updates, OptState]:
+        leaves, changes, structure = aligned(updates, params)
+        steps = state.count + 1
+        now = {name: rate.rate(state.rates[name]) for name, rate in rates.items()}
+        scalars = _Cast({**rule.scalars(steps.to(torch.float64), now), "decay": 1 - now["lr"] * weight_decay})
+        columns = {name: structure.flatten_up_to(tree) for name, tree in state.slots.items()}
+        moved: list[Assigned] = []
+        for index, (param, change) in enumerate(zip(leaves, changes, strict=True)):
+            grad = delta(change, param)
+            slots = {name: column[index] for name, column in columns.items()}
+            value, slots = _real(rule, param, -grad if maximize else grad, slots, scalars, weight_decay, decoupled)
+            moved.append(Assigned(value))
+            for name, slot in slots.items():
+                columns[name][index] = slot
+        return trees.unflatten(structure, moved), RuleState(
+            steps,
+            {name: rate.on_step(state.rates[name]) for name, rate in rates.items()},
+            {name: trees.unflatten(structure, column) for name, column in columns.items()},
+        )
+
+    def on_epoch(state: RuleState, scores: Scores) -> OptState:
+        return attrs.evolve(
+            state, rates={name: rate.on_epoch(state.rates[name], scores) for name, rate in rates.items()}
+        )
+
+    return GradientTransformation(init, update, on_epoch)
+
+
+class _Cast:
+    """One step's scalars, on the device and in the precision of the leaf at hand, cast once each."""
+
+    def __init__(self, scalars: Scalars) -> None:
+        self.scalars = scalars
+        self.cast: dict[tuple[torch.device, torch.dtype], Scalars] = {}
+
+    def like(self, leaf: Tensor) -> Scalars:
+        # Half precision takes float32 scalars, as torch's kernels do.
+        dtype = torch.float64 if leaf.dtype == torch.float64 else torch.float32
+        key = (leaf.device, dtype)
+        if key not in self.cast:
+            self.cast[key] = {
+                name: s if name.endswith("64") else s.to(leaf.device, dtype) for name, s in self.scalars.items()
+            }
+        return self.cast[key]
+
+
+def _initial(rule: Rule, leaf: Tensor) -> Slots:
+    leaf = leaf.detach()
+    if not leaf.is_complex():
+        return rule.slots(leaf)
+    real = torch.view_as_real(leaf)
+    return {n: torch.view_as_complex(s) if s.shape == real.shape else s for n, s in rule.slots(real).items()}
+
+
+def _real(
+    rule: Rule, p: Tensor, g: Tensor, slots: Slots, scalars: _Cast, weight_decay: float, decoupled: bool
+) -> tuple[Tensor, Slots]:
+    """Step one leaf; a complex one as two reals, as torch does."""
+    if p.is_complex():
+        views = {n: torch.view_as_real(s) if s.is_complex() else s for n, s in slots.items()}
+        value, moved = _real(
+            rule, torch.view_as_real(p), torch.view_as_real(g), views, scalars, weight_decay, decoupled
+        )
+        return torch.view_as_complex(value), {
+            n: torch.view_as_complex(s) if slots[n].is_complex() else s for n, s in moved.items()
+        }
+    own = scalars.like(p)
+    if weight_decay:
+        p, g = (p * own["decay"], g) if decoupled else (p, g.add(p, alpha=weight_decay))
+    return rule.step(p, g, slots, own)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_GROWING = (".scores", ".tracker", ".stopper", ".opt_state")  # whose structure may change as a run goes on
+
+
 class CallbackWarning(UserWarning):
     """A callback raised, and the program's policy is to go on."""
 
@@ -113,7 +116,7 @@ def fit(
     checkpoints = None
     if directory is not None and program.checkpoint is not None:
         checkpoints = Checkpoints(directory.path / "checkpoints", keep_last=program.checkpoint.keep_last)
-        if resume and (found := checkpoints.latest(state, free=(".scores", ".tracker"))) is not None:
+        if resume and (found := checkpoints.latest(state, free=_GROWING)) is not None:
             state = found[1]
     reporter = Progress(progress, len(program.train_loader))
     failures: tuple[Failure, ...] = ()

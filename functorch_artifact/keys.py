@@ -18,11 +18,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from functorch_artifact.errors import ConfigurationError
+
 
 def derive(seed: int, stream: str, *indices: int) -> int:
     """Derive a 63-bit key from a seed, the name of a stream, and indices such as the step.
 
-    Different streams ("step", "order", "generate", ...) never share randomness.
+    Different streams ("step", "order", "generate", ...) never share randomness. A stream's name has
+    at most 16 bytes.
+
+    Raises:
+        ConfigurationError: the seed or an index is not an int of 64 bits.
 
     Example:
         >>> from functorch_artifact import keys
@@ -31,8 +37,17 @@ def derive(seed: int, stream: str, *indices: int) -> int:
         >>> keys.derive(0, "step", 41) == keys.derive(0, "order", 41)
         False
     """
-    packed = struct.pack(f"<{1 + len(indices)}q", seed, *indices)
-    digest = hashlib.blake2b(packed, digest_size=8, person=stream.encode()[:16]).digest()
+    try:
+        packed = struct.pack(f"<{1 + len(indices)}q", seed, *indices)
+    except struct.error as error:
+        raise ConfigurationError(
+            "is not a key",
+            where=f"stream {stream!r}",
+            expected="a seed and indices that are ints from -2**63 to 2**63 - 1",
+            got=(seed, *indices),
+            fix="pass another seed",
+        ) from error
+    digest = hashlib.blake2b(packed, digest_size=8, person=stream.encode()).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

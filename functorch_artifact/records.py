@@ -37,8 +37,8 @@ class Score:
         try:
             if isinstance(raw, str | bytes):
                 raise TypeError
-            return cls(float(raw.detach() if isinstance(raw, Tensor) else raw))
-        except (TypeError, ValueError, RuntimeError) as error:
+            return cls(float(raw.item() if isinstance(raw, Tensor | np.ndarray) else raw))
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise RecordError(
                 "is not a score", where=where, expected="one number", got=_describe(raw)
             ) from error
@@ -58,11 +58,14 @@ class Array:
         if isinstance(raw, Tensor):
             # numpy has no bfloat16
             raw = (raw.float() if raw.is_floating_point() and raw.itemsize == 2 else raw).numpy(force=True)
-        value = np.array(raw)
-        if value.dtype == object:
+        try:
+            value = np.array(raw)
+            if value.dtype.kind not in "biufc":
+                raise TypeError
+        except (TypeError, ValueError) as error:
             raise RecordError(
                 "is not an array", where=where, expected="numbers of one shape", got=_describe(raw)
-            )
+            ) from error
         value.flags.writeable = False
         return cls(value)
 
@@ -81,7 +84,8 @@ class Plot:
         if isinstance(raw, bytes) and raw.startswith(b"\x89PNG"):
             return cls(raw)
         if hasattr(raw, "savefig"):
-            return cls(_draw(raw))
+            figure: Any = raw  # duck-typed, so that matplotlib is not imported to ask
+            return cls(_draw(figure))
         raise RecordError(
             "is not a plot",
             where=where,

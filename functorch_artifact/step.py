@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import attrs
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from functorch_artifact import keys, trees
 from functorch_artifact.errors import ConfigurationError, LossError
@@ -335,4 +336,4 @@ def _gradient(
 
 
 def _is_transformed(tensor: Tensor) -> bool:
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+    return is_functorch_wrapped_tensor(tensor)

@@ -76,6 +76,12 @@ def node(cls: type[T]) -> type[T]:
                 where=f"{cls.__qualname__}.{field.name}",
                 fix="check the value where it is made",
             )
+    if hasattr(cls, "__attrs_post_init__"):
+        raise TreeError(
+            "a node cannot have __attrs_post_init__: unflattening builds it from placeholders",
+            where=cls.__qualname__,
+            fix="check the value where it is made",
+        )
     _replace_init(cls, fields)
     NODES[f"{cls.__module__}.{cls.__qualname__}"] = cls
 
@@ -91,6 +97,9 @@ def node(cls: type[T]) -> type[T]:
             tuple(getattr(value, name) for name in static),
             children,
         )
+
+    def with_keys(value: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        return [(torch_pytree.GetAttrKey(name), getattr(value, name)) for name in children], flatten(value)[1]
 
     def unflatten(metadata: tuple[Any, ...], values: Iterable[Any]) -> Any:
         return cls(**dict(zip(aliases, (*values, *metadata), strict=True)))
@@ -108,10 +117,7 @@ def node(cls: type[T]) -> type[T]:
         lambda value: (list(flatten(value)[0]), flatten(value)[1]),
         lambda values, metadata: unflatten(metadata, values),
         serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
-        flatten_with_keys_fn=lambda value: (
-            [(torch_pytree.GetAttrKey(name), getattr(value, name)) for name in children],
-            flatten(value)[1],
-        ),
+        flatten_with_keys_fn=with_keys,
     )
     return cls
 
@@ -120,25 +126,24 @@ def _replace_init(cls: type[Any], fields: Iterable[Any]) -> None:
     # Dynamo traces `object.__setattr__(self, 'x', x)` only when it is spelled exactly so; the
     # __init__ that attrs generates reaches it through a cached descriptor and fails to compile.
     scope: dict[str, Any] = {"_NOTHING": attrs.NOTHING}
-    required: list[str] = []
-    optional: list[str] = []
+    positional: list[str] = []
+    keyword: list[str] = []
     body: list[str] = []
     for field in fields:
-        name = field.alias
-        target = optional if field.kw_only or optional or field.default is not attrs.NOTHING else required
-        if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
-            scope[f"_factory_{name}"] = field.default.factory
-            target.append(f"{name}=_NOTHING")
-            argument = "self" if field.default.takes_self else ""
-            body.append(f"if {name} is _NOTHING: {name} = _factory_{name}({argument})")
-        elif field.default is not attrs.NOTHING:
-            scope[f"_default_{name}"] = field.default
-            target.append(f"{name}=_default_{name}")
-        else:
+        name, default = field.alias, field.default
+        target = keyword if field.kw_only else positional
+        if default is attrs.NOTHING:
             target.append(name)
+        elif hasattr(default, "takes_self"):  # an attrs.Factory
+            scope[f"_factory_{name}"] = default.factory
+            target.append(f"{name}=_NOTHING")
+            body.append(f"if {name} is _NOTHING: {name} = _factory_{name}({'self' if default.takes_self else ''})")
+        else:
+            scope[f"_default_{name}"] = default
+            target.append(f"{name}=_default_{name}")
         body.append(f"object.__setattr__(self, '{field.name}', {name})")
     source = "def __init__(self, {}):\n    {}\n".format(
-        ", ".join([*required, *optional]), "\n    ".join(body or ["pass"])
+        ", ".join([*positional, *(["*", *keyword] if keyword else [])]), "\n    ".join(body or ["pass"])
     )
     exec(compile(source, f"<node {cls.__qualname__}>", "exec"), scope)
     init = scope["__init__"]
@@ -236,6 +241,9 @@ def differences(expected: Any, got: Any, root: str = "") -> list[str]:
         both = isinstance(a, Tensor) and isinstance(b, Tensor)
         if (describe(a) != describe(b)) if both else (type(a) is not type(b)):
             lines.append(f"{path}: expected {describe(a)}, got {describe(b)}")
+    one, other = flatten(expected)[1], flatten(got)[1]
+    if not lines and one != other:
+        return [f"{root or 'tree'}: expected the structure {one}, got {other}"]
     return sorted(lines)
 
 
@@ -249,8 +257,9 @@ def digest(tree: Any) -> str:
         total.update(path.encode())
         if isinstance(leaf, Tensor):
             total.update(describe(leaf).encode())
-            flat = leaf.detach().cpu().contiguous().reshape(-1)
-            total.update(flat.view(torch.uint8).numpy().data)
+            flat = leaf.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+            if len(flat):  # an empty tensor may have strides that `view` refuses
+                total.update(flat.view(torch.uint8).numpy().data)
         else:
             total.update(repr(leaf).encode())
     return total.hexdigest()

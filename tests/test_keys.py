@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from functorch_artifact import keys
+from functorch_artifact.errors import ConfigurationError
 
 
 def test_keys_never_change() -> None:
     """A new version must continue an old run: these are part of the checkpoint format."""
     assert keys.derive(0, "step", 41) == 6537519916963662686
     assert keys.derive(-1, "order") == 2403020233840935620
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 0.5])
+def test_a_seed_must_fit(seed: Any) -> None:
+    with pytest.raises(ConfigurationError, match="stream 'step': is not a key\n  expected: a seed and indices that"):
+        keys.derive(seed, "step", 1)
+
+
+def test_a_stream_is_not_cut_short() -> None:
+    with pytest.raises(ValueError, match="16"):
+        keys.derive(0, "a stream of a long name")
 
 
 def test_a_permutation_is_a_function_of_its_key() -> None:

@@ -110,7 +110,7 @@ BUILT: dict[str, Callable[[Any], Optimizer]] = {
     "Adam": two_groups(
         optim.Adam, {"lr": 0.01, "amsgrad": True}, {"lr": 0.1, "betas": (0.5, 0.6), "weight_decay": 0.1}
     ),
-    "AdamW": two_groups(optim.AdamW, {"lr": torch.tensor(0.01)}, {"lr": 0.1, "maximize": True}),
+    "AdamW": two_groups(optim.AdamW, {"lr": 0.01, "weight_decay": 0.2}, {"lr": 0.1, "maximize": True}),
     "NAdam": two_groups(optim.NAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}, {"momentum_decay": 0.1}),
     "RAdam": two_groups(optim.RAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}, {"betas": (0.8, 0.9)}),
     "Adamax": two_groups(optim.Adamax, {"weight_decay": 0.1}, {"lr": 0.1, "maximize": True}),
@@ -224,12 +224,22 @@ def test_parameters_of_one_group_may_have_different_step_counts() -> None:
     start = trees.snapshot(parameters(net))
     tx = from_torch(optimizer)
     state = tx.init(parameters(net))
-    assert sorted(state.states) == ["group 0", "group 0 from step 3", "unchanged"]
+    assert sorted(state.states) == ["group 0", "group 0 from step 3"]
     params = start
     for n in range(5):
         torch_step(net, optimizer, n)
         params, state = pure_step(tx, state, params, n)
     assert same(params, net)
+
+
+def test_a_tensor_learning_rate_counts_as_its_value() -> None:
+    net = network()
+    optimizer = optim.AdamW(net.parameters(), lr=torch.tensor(0.01))
+    params = trajectory(from_torch(optimizer), parameters(net), range(20))
+    for n in range(20):
+        torch_step(net, optimizer, n)
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(params[name], p.detach(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [optim.AdamW, OwnAdam])

@@ -33,7 +33,7 @@ def figure() -> Figure:
     return made
 
 
-@pytest.mark.parametrize("raw", [2, 2.0, np.float32(2), np.array(2), torch.tensor(2), torch.tensor([[2.0]]), True + 1])
+@pytest.mark.parametrize("raw", [2, 2.0, np.float32(2), np.array(2), torch.tensor(2), torch.tensor([[2.0]]), np.array([2.0])])
 def test_one_number_is_a_score(raw: Any) -> None:
     assert Score.of(raw) == Score(2.0)
     assert type(Score.of(raw).value) is float
@@ -42,11 +42,12 @@ def test_one_number_is_a_score(raw: Any) -> None:
 def test_a_score_keeps_what_is_not_finite() -> None:
     assert math.isnan(Score.of(torch.tensor(math.nan)).value)
     assert Score.of(-math.inf).value == -math.inf
+    assert Score.of(torch.ones((), requires_grad=True) * 2) == Score(2.0)
     given = Score(1.0)
     assert Score.of(given) is given
 
 
-@pytest.mark.parametrize("raw", ["2.0", b"2", None, [1.0], {"a": 1}, 1j, torch.ones(2), np.ones(2)])
+@pytest.mark.parametrize("raw", ["2.0", b"2", None, [1.0], {"a": 1}, 1j, torch.ones(2), np.ones(2), 10**400, torch.tensor(1j)])
 def test_what_is_not_one_number_is_no_score(raw: Any) -> None:
     with pytest.raises(RecordError, match=r"MyScore: is not a score\n  expected: one number\n  got: \w+"):
         Score.of(raw, "MyScore")
@@ -84,7 +85,7 @@ def test_tensors_and_numbers_become_arrays(raw: Any, dtype: str) -> None:
     assert Array.of(raw).value.dtype == dtype
 
 
-@pytest.mark.parametrize("raw", [None, object(), {"a": 1}])
+@pytest.mark.parametrize("raw", [None, object(), {"a": 1}, [[1], [1, 2]], ["a"]])
 def test_objects_are_no_array(raw: Any) -> None:
     with pytest.raises(RecordError, match="MyArray: is not an array\n  expected: numbers of one shape"):
         Array.of(raw, "MyArray")

@@ -159,6 +159,33 @@ def test_node_refuses_validators_and_converters() -> None:
             x: float = attrs.field(converter=float)
 
 
+def test_node_refuses_a_post_init() -> None:
+    with pytest.raises(TreeError, match="Late: a node cannot have __attrs_post_init__(.|\n)*where it is made"):
+
+        @trees.node
+        @attrs.frozen(eq=False)
+        class Late:
+            x: int
+
+            def __attrs_post_init__(self) -> None:
+                raise ValueError
+
+
+def test_keyword_only_fields_and_self_taking_factories() -> None:
+    @trees.node
+    @attrs.frozen(eq=False)
+    class Mixed:
+        a: int = 1
+        b: int = attrs.field(kw_only=True)
+        c: int = attrs.field(default=attrs.Factory(lambda self: self.a + self.b, takes_self=True))
+
+    built = Mixed(5, b=2)
+    assert (built.a, built.b, built.c) == (5, 2, 7)
+    assert trees.map(lambda leaf: -leaf, built).c == -7
+    with pytest.raises(TypeError, match="positional argument"):
+        Mixed(1, 2, 3)  # type: ignore[misc]
+
+
 def test_snapshot_shares_nothing_and_detach_shares_all() -> None:
     live = {"w": torch.ones(2, requires_grad=True), "n": 3}
     copied, cut = trees.snapshot(live), trees.detach(live)
@@ -211,6 +238,14 @@ def test_differences_name_path_and_both_sides() -> None:
     assert trees.differences(point(1.0), point(2.0)) == []
 
 
+def test_differences_see_structure_without_leaves() -> None:
+    one = torch.ones(1)
+    (line,) = trees.differences([one], (one,), "state")
+    assert line.startswith("state: expected the structure PyTreeSpec([*]")
+    assert len(trees.differences({"a": None}, {"a": {}})) == 1
+    assert trees.differences({"a": None, "b": one}, {"b": one, "a": None}) == []
+
+
 def test_digest_sees_every_bit() -> None:
     tree = {"a": torch.tensor([0.0, float("nan")]), "n": 1, "s": "x"}
     same = {"s": "x", "n": 1, "a": torch.tensor([0.0, float("nan")])}
@@ -233,4 +268,5 @@ def test_digest_takes_any_layout_and_dtype() -> None:
     assert trees.digest(square[:, ::2]) == trees.digest(square[:, ::2].clone())
     kinds = [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64, torch.complex64]
     assert len({trees.digest(torch.ones(2, dtype=kind)) for kind in kinds}) == len(kinds)
+    assert trees.digest(torch.tensor([1 + 2j]).conj()) == trees.digest(torch.tensor([1 - 2j]))
     assert trees.digest(torch.zeros(0, 3)) != trees.digest(torch.zeros(0, 2))

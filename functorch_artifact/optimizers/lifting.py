@@ -55,7 +55,7 @@ def from_torch(
     Options, state and parameter groups are copied now; the optimizer is never touched. On
     float32 and float64 CPU parameters the trajectory of SGD, Adam, AdamW, NAdam, RAdam, Adamax,
     Adadelta, Adagrad, RMSprop, Rprop and ASGD has the bits of torch's single-tensor code, and
-    theirs trace. The flags foreach, fused and capturable choose other kernels of the same
+    theirs trace. A learning rate that is a tensor counts as its float64 value. The flags foreach, fused and capturable choose other kernels of the same
     arithmetic and are not followed. Any other class runs in a private instance, which cannot be
     traced.
 

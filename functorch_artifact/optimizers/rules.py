@@ -21,9 +21,13 @@ from torch import Tensor
 from functorch_artifact.optimizers.rule import Rule, Scalars, Slots
 
 
-def _lerp(start: Tensor, end: Tensor, beta: float | Tensor) -> Tensor:
-    weight = 1 - beta
+def _lerp(start: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
     return torch.lerp(start, end, weight.to(start.dtype) if isinstance(weight, Tensor) else weight)
+
+
+def _weights(rates: Scalars) -> Scalars:
+    # Subtracted in float64: in the leaf's precision it would round twice.
+    return {"weight": 1 - rates["beta1"]} if "beta1" in rates else {}
 
 
 def _zeros(*names: str) -> Callable[[Tensor], Slots]:
@@ -58,12 +62,13 @@ def adam(*, betas: tuple[float, float], eps: float, amsgrad: bool = False) -> Ru
         beta1 = rates.get("beta1", betas[0])
         return {
             **rates,
+            **_weights(rates),
             "step": -(rates["lr"] / (1 - beta1**count)),
             "root": _root(1 - beta2**count),
         }
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
-        mean = _lerp(slots["exp_avg"], g, s.get("beta1", betas[0]))
+        mean = _lerp(slots["exp_avg"], g, s.get("weight", 1 - betas[0]))
         square = (slots["exp_avg_sq"] * beta2).addcmul(g, g, value=1 - beta2)
         moved = {"exp_avg": mean, "exp_avg_sq": square}
         if amsgrad:
@@ -84,6 +89,7 @@ def nadam(*, betas: tuple[float, float], eps: float, momentum_decay: float) -> R
         beta1 = rates.get("beta1", betas[0])
         return {
             **rates,
+            **_weights(rates),
             "correction": 1 - beta2**count,
             "lr64": rates["lr"],
             "mu64": beta1 * (1.0 - 0.5 * (0.96 ** (count * momentum_decay))),
@@ -91,7 +97,7 @@ def nadam(*, betas: tuple[float, float], eps: float, momentum_decay: float) -> R
         }
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
-        mean = _lerp(slots["exp_avg"], g, s.get("beta1", betas[0]))
+        mean = _lerp(slots["exp_avg"], g, s.get("weight", 1 - betas[0]))
         square = (slots["exp_avg_sq"] * beta2).addcmul(g, g, value=1 - beta2)
         lr, mu, ahead, kept = s["lr64"], s["mu64"], s["next64"], slots["mu_product"]
         kept = kept * mu.to(kept)  # torch keeps the product in the default precision
@@ -115,6 +121,7 @@ def radam(*, betas: tuple[float, float], eps: float) -> Rule:
         rectified = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
         return {
             **rates,
+            **_weights(rates),
             "first": 1 - rates.get("beta1", betas[0]) ** count,
             "root": _root(correction),
             "rectifier": _root(rectified.clamp(min=0.0)),
@@ -122,7 +129,7 @@ def radam(*, betas: tuple[float, float], eps: float) -> Rule:
         }
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
-        mean = _lerp(slots["exp_avg"], g, s.get("beta1", betas[0]))
+        mean = _lerp(slots["exp_avg"], g, s.get("weight", 1 - betas[0]))
         square = (slots["exp_avg_sq"] * beta2).addcmul(g, g, value=1 - beta2)
         plain = mean / s["first"] * s["lr"]
         adapted = plain * ((square.sqrt() + eps).reciprocal() * s["root"]) * s["rectifier"]
@@ -135,10 +142,14 @@ def adamax(*, betas: tuple[float, float], eps: float) -> Rule:
     """Kingma and Ba, 2015, section 7.1."""
 
     def scalars(count: Tensor, rates: Scalars) -> Scalars:
-        return {**rates, "step": -(rates["lr"] / (1 - rates.get("beta1", betas[0]) ** count))}
+        return {
+            **rates,
+            **_weights(rates),
+            "step": -(rates["lr"] / (1 - rates.get("beta1", betas[0]) ** count)),
+        }
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
-        mean = _lerp(slots["exp_avg"], g, s.get("beta1", betas[0]))
+        mean = _lerp(slots["exp_avg"], g, s.get("weight", 1 - betas[0]))
         norm = torch.maximum(slots["exp_inf"] * betas[1], g.abs() + eps)
         return p + (s["step"] * mean) / norm, {"exp_avg": mean, "exp_inf": norm}
 
@@ -232,8 +243,8 @@ def lion(*, betas: tuple[float, float]) -> Rule:
     """Chen et al., Symbolic Discovery of Optimization Algorithms, 2023."""
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
-        direction = _lerp(slots["exp_avg"], g, betas[0]).sign()
-        return torch.addcmul(p, direction, s["lr"], value=-1), {"exp_avg": _lerp(slots["exp_avg"], g, betas[1])}
+        direction = slots["exp_avg"].lerp(g, 1 - betas[0]).sign()
+        return torch.addcmul(p, direction, s["lr"], value=-1), {"exp_avg": slots["exp_avg"].lerp(g, 1 - betas[1])}
 
     return Rule(_zeros("exp_avg"), lambda count, rates: rates, step)
 

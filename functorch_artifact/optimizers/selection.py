@@ -40,7 +40,7 @@ Mask: TypeAlias = Any
 @node
 @attrs.frozen(eq=False)
 class Partitioned:
-    """The labels of the leaves, in the tree's order, and a state for each label."""
+    """The labels of the leaves, in the tree's order, and a state for each label that a leaf has."""
 
     states: dict[str, Any]
     labels: tuple[str, ...] = attrs.field(metadata=STATIC)
@@ -133,6 +133,7 @@ def partition_by(
             {
                 label: each.init(_only(label, found, leaves, structure))
                 for label, each in transformations.items()
+                if label in found
             },
             found,
         )
@@ -140,9 +141,9 @@ def partition_by(
     def update(updates: Updates, state: Partitioned, params: Params) -> tuple[Updates, OptState]:
         leaves, changes, structure = aligned(updates, params)
         states, merged = {}, list(changes)
-        for label, each in transformations.items():
+        for label in state.states:
             own = _only(label, state.labels, leaves, structure)
-            given, states[label] = each.update(
+            given, states[label] = transformations[label].update(
                 _only(label, state.labels, changes, structure), state.states[label], own
             )
             places = [index for index, name in enumerate(state.labels) if name == label]
@@ -153,7 +154,7 @@ def partition_by(
     def on_epoch(state: Partitioned, scores: Scores) -> OptState:
         return attrs.evolve(
             state,
-            states={label: each.on_epoch(state.states[label], scores) for label, each in transformations.items()},
+            states={label: transformations[label].on_epoch(each, scores) for label, each in state.states.items()},
         )
 
     return GradientTransformation(init, update, on_epoch)

@@ -48,8 +48,11 @@ from functorch_artifact.table_comparison import GenerationParams, TableCompariso
 
 # A model that needs more than it is offered, or gives less than is asked.
 needy: Model[ModelInput, RichOutput] = Network()  # rejected
-stingy: Model[Input, Output] = Network()
-silent: Model[Input, RichOutput] = stingy  # rejected
+
+
+def models(stingy: Model[Input, Output]) -> None:
+    silent: Model[Input, RichOutput] = stingy  # rejected
+
 
 # A callback that needs an output, or an input, that the model lacks.
 without_prediction: DataLoaderScoreCallback[ModelInput, ModelOutput] = PredictionMean()  # rejected

@@ -114,7 +114,7 @@ class VAETrainer(
 
     def _get_optimizer(self) -> optimizers.GradientTransformation:
         # One of torch.optim's with a torch scheduler in `_get_scheduler` would do as well.
-        return optimizers.adam(optimizers.one_cycle(2e-3, total=config.epochs, rising=0.1, per="epoch"))
+        return optimizers.adam(optimizers.one_cycle(2e-3, total=config.epochs, rising=0.1, div_factor=5.0, per="epoch"))
 
     def _get_early_stopper(self) -> EarlyStopper[Any, StopperUpdateData]:
         return ScoreMinimizationStopper("VAL_LOSS", max_n_epochs=config.epochs, patience=5)

@@ -134,11 +134,11 @@ def test_lifted_trajectory_has_the_bits_of_torch(name: str) -> None:
     tx = from_torch(optimizer)
     state = tx.init(parameters(net))
     params = start
-    for n in range(200):
+    for n in range(100):
         params, state = pure_step(tx, state, params, n)
     assert trees.digest(parameters(net)) == trees.digest(start)
     assert not any("exp_avg" in slots for slots in optimizer.state.values())
-    for n in range(200):
+    for n in range(100):
         torch_step(net, optimizer, n)
     assert same(params, net)
     assert all(p.isfinite().all() for p in params.values())
@@ -175,10 +175,11 @@ def test_the_classic_classes_trace(name: str) -> None:
     params, state = advance(*first)
     second = (gradients(1, params), state, params)
     expected = trees.digest(advance(*second))
-    torch._dynamo.reset()
-    compiled = torch.compile(advance, fullgraph=True, backend="eager")
-    compiled(*first)
-    assert trees.digest(compiled(*second)) == expected
+    if name in ("SGD", "NAdam", "ASGD"):  # between them every kind of scalar and slot
+        torch._dynamo.reset()
+        compiled = torch.compile(advance, fullgraph=True, backend="eager")
+        compiled(*first)
+        assert trees.digest(compiled(*second)) == expected
     leaves, structure = trees.flatten(first)
     graph = make_fx(lambda *flat: trees.leaves(advance(*trees.unflatten(structure, flat))))(
         *[leaf.clone() for leaf in leaves]
@@ -321,7 +322,7 @@ def test_a_torch_scheduler_and_our_own_schedule_serve_as_they_are() -> None:
     state = tx.on_epoch(tx.init(parameters(net)), {})
     assert [state.states[f"group {i}"].rates["lr"].value.item() for i in (0, 1)] == [0.05, 0.005]
     both = from_torch(optimizer, optimizers.cosine(1.0, total=4, per="step"))
-    params, state = pure_step(both, both.init(parameters(net)), parameters(net), 0)
+    _, state = pure_step(both, both.init(parameters(net)), parameters(net), 0)
     assert [state.states[f"group {i}"].rates["lr"].item() for i in (0, 1)] == [1, 1]
 
 
@@ -379,5 +380,5 @@ def test_what_cannot_be_lifted_is_refused() -> None:
 def test_a_private_instance_that_raises_is_named() -> None:
     embedding = nn.Embedding(3, 2)
     tx = from_torch(optim.SparseAdam(embedding.parameters()))
-    with pytest.raises(OptimizerError, match="SparseAdam: the torch optimizer raised in its step(.|\n)*dense gradients"):
+    with pytest.raises(OptimizerError, match=r"SparseAdam: the torch optimizer raised in its step(.|\n)*dense grad"):
         trajectory(tx, parameters(embedding), range(1))

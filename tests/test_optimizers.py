@@ -68,7 +68,7 @@ def test_trajectory_has_the_bits_of_torch(
     optimizer = reference(theirs.values(), lr=lr, foreach=False, **options)  # type: ignore[call-arg]
     tx = build(lr, **options)
     state = tx.init(params)
-    for n in range(300):
+    for n in range(150):
         grads = gradients(n, params)
         for name, p in theirs.items():
             p.grad = grads[name].clone()
@@ -76,7 +76,7 @@ def test_trajectory_has_the_bits_of_torch(
         params, state = step(tx, grads, state, params)
     assert all(torch.equal(params[name], theirs[name]) for name in params)
     assert all(p.isfinite().all() for p in params.values())
-    assert state.count == 300
+    assert state.count == 150
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64])
@@ -316,17 +316,11 @@ def test_scores_reach_the_rates_inside_chains_and_partitions() -> None:
     assert state[2].rate == 0.25
 
 
-def test_a_pure_update_can_be_differentiated_through() -> None:
-    params, grads = {"w": torch.ones(2)}, {"w": torch.tensor([1.0, 2.0])}
-
-    def outer(rate: Tensor) -> Tensor:
-        tx = optimizers.sgd(rate)
-        return optimizers.apply_updates(params, tx.update(grads, tx.init(params), params)[0])["w"].sum()
-
-    # The rate lives in the state, detached; the gradient with respect to the gradients flows.
-    assert torch.func.grad(lambda g: step(optimizers.sgd(0.5), {"w": g}, optimizers.sgd(0.5).init(params), params)[0][
-        "w"].sum())(grads["w"]).tolist() == [-0.5, -0.5]
-    assert outer(torch.tensor(0.5)) == 0.5
+def test_an_update_can_be_differentiated_through() -> None:
+    params, tx = {"w": torch.ones(2)}, optimizers.sgd(0.5)
+    state = tx.init(params)
+    slope = torch.func.grad(lambda g: step(tx, {"w": g}, state, params)[0]["w"].sum())(torch.tensor([1.0, 2.0]))
+    assert slope.tolist() == [-0.5, -0.5]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +358,7 @@ def test_trees_that_do_not_fit_are_refused() -> None:
         optimizers.freeze({"bias": True}).init(params)
     with pytest.raises(OptimizerError, match="tree of labels is not shaped like the parameters"):
         optimizers.partition({"a": tx}, {"bias": "a"}).init(params)
-    with pytest.raises(OptimizerError, match="parameter 'bias': has an unknown label(.|\n)*got: 'b'"):
+    with pytest.raises(OptimizerError, match=r"parameter 'bias': has an unknown label(.|\n)*got: 'b'"):
         optimizers.partition({"a": tx}, lambda path, leaf: "b").init(params)
     with pytest.raises(OptimizerError, match="parameter 'bias': has an unknown mask"):
         optimizers.masked(tx, lambda path, leaf: "yes").init(params)

@@ -52,12 +52,12 @@ def from_torch(
 ) -> GradientTransformation:
     """Make a torch optimizer a pure transformation that continues from where it stands.
 
-    Options, state and parameter groups are copied now; the optimizer is never touched. On
-    float32 and float64 CPU parameters the trajectory of SGD, Adam, AdamW, NAdam, RAdam, Adamax,
-    Adadelta, Adagrad, RMSprop, Rprop and ASGD has the bits of torch's single-tensor code, and
-    theirs trace. A learning rate that is a tensor counts as its float64 value. The flags foreach, fused and capturable choose other kernels of the same
-    arithmetic and are not followed. Any other class runs in a private instance, which cannot be
-    traced.
+    Options, state and parameter groups are copied now; the optimizer is never touched. SGD, Adam,
+    AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD trace, and on float32
+    and float64 CPU parameters their trajectory has the bits of torch's single-tensor code. The
+    flags foreach, fused and capturable choose other kernels of the same arithmetic and are not
+    followed; a learning rate that is a tensor counts as its float64 value. Any other class, and an
+    optimizer with hooks, runs in a private instance, which cannot be traced.
 
     `init(params)` gives each leaf to the group of the optimizer's parameter that it is, or whose
     memory it shares; so pass the model's own parameters, or their `detach()`. Leaves that no group

@@ -7,7 +7,7 @@ Each rule takes its operations in the order of torch's single-tensor code (forea
 that float32 and float64 parameters get the same bits on the CPU in eager mode; half precision
 agrees to its last place. Three facts make that possible without a Python number in the graph:
 `add(x, alpha=a)` equals `addcmul(x, a)` with a 0-d tensor, `addcdiv(m, d, value=a)` equals
-adding `(a * m) / d`, and 0-d float64 arithmetic equals Python's. Whatever depends only on the
+`addcdiv(a * m, d)`, and 0-d float64 arithmetic equals Python's. Whatever depends only on the
 count and the rates is computed once a step, in float64 on the CPU.
 """
 
@@ -73,7 +73,7 @@ def adam(*, betas: tuple[float, float], eps: float, amsgrad: bool = False) -> Ru
         moved = {"exp_avg": mean, "exp_avg_sq": square}
         if amsgrad:
             square = moved["max_exp_avg_sq"] = torch.maximum(slots["max_exp_avg_sq"], square)
-        return p + (s["step"] * mean) / (square.sqrt() / s["root"] + eps), moved
+        return p.addcdiv(s["step"] * mean, square.sqrt() / s["root"] + eps), moved
 
     return Rule(_zeros("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else [])), scalars, step)
 
@@ -104,7 +104,7 @@ def nadam(*, betas: tuple[float, float], eps: float, momentum_decay: float) -> R
         now_rate = -lr * (1.0 - mu) / (1.0 - kept.to(torch.float64))
         next_rate = (-lr * ahead) / (1.0 - kept.to(torch.float64) * ahead)
         denominator = (square / s["correction"]).sqrt() + eps
-        p = p + (now_rate.to(s["lr"]) * g) / denominator + (next_rate.to(s["lr"]) * mean) / denominator
+        p = p.addcdiv(now_rate.to(s["lr"]) * g, denominator).addcdiv(next_rate.to(s["lr"]) * mean, denominator)
         return p, {"exp_avg": mean, "exp_avg_sq": square, "mu_product": kept}
 
     return Rule(slots_of, scalars, step)
@@ -151,7 +151,7 @@ def adamax(*, betas: tuple[float, float], eps: float) -> Rule:
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
         mean = _lerp(slots["exp_avg"], g, s.get("weight", 1 - betas[0]))
         norm = torch.maximum(slots["exp_inf"] * betas[1], g.abs() + eps)
-        return p + (s["step"] * mean) / norm, {"exp_avg": mean, "exp_inf": norm}
+        return p.addcdiv(s["step"] * mean, norm), {"exp_avg": mean, "exp_inf": norm}
 
     return Rule(_zeros("exp_avg", "exp_inf"), scalars, step)
 
@@ -176,7 +176,7 @@ def adagrad(*, lr_decay: float, initial_accumulator_value: float, eps: float) ->
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
         total = slots["sum"].addcmul(g, g)
-        return p + (s["step"] * g) / (total.sqrt() + eps), {"sum": total}
+        return p.addcdiv(s["step"] * g, total.sqrt() + eps), {"sum": total}
 
     return Rule(lambda p: {"sum": torch.full_like(p, initial_accumulator_value)}, scalars, step)
 
@@ -195,7 +195,7 @@ def rmsprop(*, alpha: float, eps: float, centered: bool = False, momentum: float
             variance = square.addcmul(mean, mean, value=-1)
         deviation = variance.sqrt() + eps
         if not momentum:
-            return p + (-s["lr"] * g) / deviation, moved
+            return p.addcdiv(-s["lr"] * g, deviation), moved
         buffer = moved["momentum_buffer"] = (slots["momentum_buffer"] * s["momentum"]).addcdiv(g, deviation)
         return torch.addcmul(p, buffer, s["lr"], value=-1), moved
 
@@ -227,14 +227,14 @@ def asgd(*, lr: float, lambd: float, alpha: float, t0: float) -> Rule:
 
     def scalars(count: Tensor, rates: Scalars) -> Scalars:
         eta = rates["lr"] / ((1 + lambd * rates["lr"] * count) ** alpha)
-        return {"eta": eta, "mu": 1 / (count - t0).clamp(min=1.0)}
+        return {"lr": rates["lr"], "eta64": eta, "mu64": 1 / (count - t0).clamp(min=1.0)}
 
     def step(p: Tensor, g: Tensor, slots: Slots, s: Scalars) -> tuple[Tensor, Slots]:
-        eta, mu = slots["eta"].to(torch.float64), slots["mu"]
-        kind = s["eta"].dtype
+        eta, mu, kind = slots["eta"].to(torch.float64), slots["mu"].to(s["lr"]), s["lr"]
         p = torch.addcmul(p * (1 - lambd * eta).to(kind), g, eta.to(kind), value=-1)
         average = torch.where(mu != 1, slots["ax"] + (p - slots["ax"]) * mu, p)
-        return p, {"ax": average, "eta": s["eta"].to(slots["eta"].dtype), "mu": s["mu"].to(mu.dtype)}
+        # Both numbers serve the next step, and stay where the count is: no copy to the host.
+        return p, {"ax": average, "eta": s["eta64"].to(slots["eta"].dtype), "mu": s["mu64"].to(slots["mu"].dtype)}
 
     return Rule(slots_of, scalars, step)
 

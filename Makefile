@@ -30,7 +30,7 @@ lint: $(INSTALLED)
 	$(BIN)/pyright --pythonpath $(BIN)/python $(TYPED)
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python benchmarks/steps.py $(ARGS)
 
 # pyproject.toml asks for what the package needs; requirements-dev.txt pins it, so no dependency is
 # resolved a second time and the build runs with the pinned backend.

@@ -84,7 +84,8 @@ def main() -> None:
                 if round_:  # the first round warms up
                     found.append(took)
         hand, own, lifted = (statistics.median(found) for found in times)
-        print(f"{name:<34}{hand * 1e3:>8.3f}ms{own * 1e3:>8.3f}ms{own / hand:>7.2f}{lifted * 1e3:>8.3f}ms{lifted / hand:>7.2f}")
+        print(f"{name:<34}{hand * 1e3:>8.3f}ms", end="")
+        print(*(f"{each * 1e3:>8.3f}ms{each / hand:>7.2f}" for each in (own, lifted)), sep="")
 
 
 if __name__ == "__main__":

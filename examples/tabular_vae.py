@@ -1,6 +1,6 @@
 """Train a tabular VAE on the diamonds table, and judge what it generates against held-out rows.
 
-    python examples/tabular_vae.py --epochs 24 --run-dir runs/diamonds --seed 0
+    python examples/tabular_vae.py --epochs 20 --run-dir runs/diamonds --seed 0
 
 `--rows 5000 --epochs 4` makes a quick run. The model itself is in `tabular_vae_model.py`.
 """
@@ -22,7 +22,6 @@ from functorch_artifact import (
     DataLoader,
     DataLoaderRoutine,
     ResidentDataset,
-    fit,
     keys,
     optimizers,
     tracking,
@@ -32,11 +31,7 @@ from functorch_artifact.contracts import BatchResult
 from functorch_artifact.folds import Fold, mean
 from functorch_artifact.model_tracking import ModelTracker, ScoreCriterion, ScoreTracker
 from functorch_artifact.records import TrackingClient
-from functorch_artifact.stoppers import (
-    EarlyStopper,
-    ScoreMinimizationStopper,
-    StopperUpdateData,
-)
+from functorch_artifact.stoppers import EarlyStopper, ScoreMinimizationStopper, StopperUpdateData
 from functorch_artifact.table_comparison import (
     GenerationParams,
     TableComparisonPlan,
@@ -48,11 +43,10 @@ from functorch_artifact.table_comparison import (
 )
 
 DATA = Path(__file__).parent / "data" / "diamonds.csv.gz"
-
 BATCH_SIZE = 512
 
 parser = argparse.ArgumentParser(description="Train a tabular VAE on the diamonds table.")
-parser.add_argument("--epochs", type=int, default=24, help="epochs at most (default: %(default)s)")
+parser.add_argument("--epochs", type=int, default=20, help="epochs at most (default: %(default)s)")
 parser.add_argument("--run-dir", type=Path, default=Path("runs") / time.strftime("diamonds-%Y%m%d-%H%M%S"))
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--rows", type=int, help="use only so many rows")
@@ -74,7 +68,7 @@ class TrainRoutine(DataLoaderRoutine[VAEInput, VAEOutput]):
 
     @staticmethod
     def _get_score_callbacks() -> Sequence[DataLoaderScoreCallback[VAEInput, VAEOutput]]:
-        return [TrainLossCallback(period=4)]
+        return [TrainLossCallback(period=5)]
 
 
 class ValidationRoutine(DataLoaderRoutine[VAEInput, VAEOutput]):
@@ -126,7 +120,7 @@ class VAETrainer(
 
     @staticmethod
     def _get_checkpoint_callback(tracking_client: TrackingClient | None) -> CheckpointCallback:
-        return CheckpointCallback(period=4, keep_last=2)
+        return CheckpointCallback(period=5, keep_last=2)
 
     @staticmethod
     def _get_train_loader_routine(
@@ -138,8 +132,8 @@ class VAETrainer(
 def main() -> None:
     """Train, then print what came of it."""
     started = time.perf_counter()
+    torch.set_num_threads(1)  # kernels this small lose more by waiting for a second thread than they gain
     table = pd.read_csv(DATA)
-    table = table[table[["x", "y", "z"]].min(axis=1).gt(0) & table[["y", "z"]].lt(30).all(axis=1)]  # recording errors
     table = table.iloc[keys.permutation(keys.derive(config.seed, "split"), len(table))[: config.rows].numpy()]
     train, held_out = table[: int(0.8 * len(table))], table[int(0.8 * len(table)) :]
 
@@ -149,12 +143,14 @@ def main() -> None:
         TabularVAE(codec),
         loader(codec, train, shuffle=True),
         artifact_routine=TableComparisonRoutine(
-            held_out, TabularSpec.from_frame(table), GenerationParams(len(held_out)), ComparisonPlan(), period=4
+            held_out, TabularSpec.from_frame(table), GenerationParams(len(held_out)), ComparisonPlan(), period=5
         ),
         val_loader_routine=ValidationRoutine.build(loader(codec, held_out)),
+        tracking_client=[tracking.Filesystem(), tracking.TensorBoard()],
+        run=config.run_dir,
         seed=config.seed,
     )
-    result = fit(trainer.program(), run=config.run_dir, tracking_client=[tracking.Filesystem(), tracking.TensorBoard()])
+    result = trainer.train()
 
     scores = result.scores.ffill().iloc[-1]
     print(f"\nstopped after {len(result.scores)} epochs, {time.perf_counter() - started:.0f} s: {result.reason}")

@@ -229,7 +229,9 @@ def _judge_losses(program: Program, losses: list[Tensor], epoch: int, before: in
         raise error
     if program.nonfinite == "stop":
         return Stop(str(error).splitlines()[0])
-    warnings.warn(f"skipped {len(bad)} of {len(losses)} batches; the first: {error}", NonfiniteLossWarning, stacklevel=2)
+    warnings.warn(
+        f"skipped {len(bad)} of {len(losses)} batches; the first: {error}", NonfiniteLossWarning, stacklevel=2
+    )
     return None
 
 
@@ -238,7 +240,10 @@ def _judge_failures(program: Program, failures: list[Failure]) -> tuple[Failure,
     for failure in reversed(first.values()):
         if program.on_callback_error == "raise":
             raise CallbackError(
-                "raised", where=failure.where, got=failure.what, fix="mend it, or pass on_callback_error='warn' to go on"
+                "raised",
+                where=failure.where,
+                got=failure.what,
+                fix="mend it, or pass on_callback_error='warn' to go on",
             ) from failure.error
         warnings.warn(f"{failure.where}: raised {failure.what}", CallbackWarning, stacklevel=2)
     return tuple(failures)

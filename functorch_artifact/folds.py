@@ -135,26 +135,24 @@ def count() -> Fold[Any, int, int]:
     return fold_map(0, _examples, lambda a, b: a + b, lambda a: a or None)
 
 
-def sum(of: Callable[[X], Any], *, each: bool = False) -> Fold[X, Tensor | None, Tensor]:  # noqa: A001
+def sum(of: Callable[[X], Any], *, each: bool = False) -> Fold[X, Tensor | None, Tensor]:
     """Add up observations: float64, or int64 if they are integers; shape of one observation."""
     return _semigroup(lambda x: _accurate(_rows(of(x), each)).sum(0), torch.add)
 
 
-def min(of: Callable[[X], Any], *, each: bool = False) -> Fold[X, Tensor | None, Tensor]:  # noqa: A001
+def min(of: Callable[[X], Any], *, each: bool = False) -> Fold[X, Tensor | None, Tensor]:
     """Keep the elementwise minimum; NaN wins, as in `torch.minimum`."""
     return _semigroup(lambda x: _rows(of(x), each).amin(0), torch.minimum)
 
 
-def max(of: Callable[[X], Any], *, each: bool = False) -> Fold[X, Tensor | None, Tensor]:  # noqa: A001
+def max(of: Callable[[X], Any], *, each: bool = False) -> Fold[X, Tensor | None, Tensor]:
     """Keep the elementwise maximum; NaN wins, as in `torch.maximum`."""
     return _semigroup(lambda x: _rows(of(x), each).amax(0), torch.maximum)
 
 
 def last(of: Callable[[X], R]) -> Fold[X, tuple[R, ...], R]:
     """Keep what the last element gave."""
-    return fold_map(
-        (), lambda x: (of(x),), lambda a, b: b or a, lambda a: a[0] if a else None, commutative=False
-    )
+    return fold_map((), lambda x: (of(x),), lambda a, b: b or a, lambda a: a[0] if a else None, commutative=False)
 
 
 @node
@@ -269,7 +267,9 @@ def concatenate(of: Callable[[X], Any], *, bound: int) -> Fold[X, tuple[Tensor, 
         ConfigurationError: `bound` is below 1.
     """
     if bound < 1:
-        raise ConfigurationError("keeps no rows", where="folds.concatenate(bound=...)", expected="at least 1", got=bound)
+        raise ConfigurationError(
+            "keeps no rows", where="folds.concatenate(bound=...)", expected="at least 1", got=bound
+        )
 
     def merge(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         kept = list(a)

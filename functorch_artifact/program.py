@@ -61,7 +61,7 @@ class Program:
     batch_routine: BatchRoutine[Any, Any] | None = None
     loader_routines: tuple[DataLoaderRoutine[Any, Any], ...] = attrs.field(converter=as_tuple, default=())
     artifact_routines: tuple[ArtifactRoutine[Any], ...] = attrs.field(converter=as_tuple, default=())
-    checkpoint: CheckpointCallback | None = CheckpointCallback()
+    checkpoint: CheckpointCallback | None = attrs.field(factory=CheckpointCallback)
     nonfinite: NonfinitePolicy = "raise"
     on_callback_error: Literal["raise", "warn"] = "raise"
     stopper_data: Callable[[TrainState], Any] | None = None
@@ -154,5 +154,3 @@ class Program:
 
 def _stopper_data(state: TrainState) -> StopperUpdateData:
     return StopperUpdateData(n_epochs_elapsed=int(state.epoch), scores=state.scores.latest())
-
-

@@ -39,9 +39,7 @@ class Score:
                 raise TypeError
             return cls(float(raw.item() if isinstance(raw, Tensor | np.ndarray) else raw))
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise RecordError(
-                "is not a score", where=where, expected="one number", got=_describe(raw)
-            ) from error
+            raise RecordError("is not a score", where=where, expected="one number", got=_describe(raw)) from error
 
 
 @attrs.frozen(eq=False)

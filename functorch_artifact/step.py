@@ -229,9 +229,7 @@ class EvalStep:
             return trees.detach(with_loss(raw, batch, self.loss, required=False))
 
 
-def eval_step(
-    model: nn.Module | FunctionalModel[Any], loss: LossFunction | None = None, *, seed: int = 0
-) -> EvalStep:
+def eval_step(model: nn.Module | FunctionalModel[Any], loss: LossFunction | None = None, *, seed: int = 0) -> EvalStep:
     """Make the pure function `(variables, batch) -> output` in eval mode."""
     return EvalStep(functional(model), loss, seed)
 

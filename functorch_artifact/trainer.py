@@ -58,7 +58,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         train_loader: DataLoader[ModelInputT],
         artifact_routine: ArtifactRoutine[ModelT] | Sequence[ArtifactRoutine[ModelT]] = (),
         val_loader_routine: DataLoaderRoutine[ModelInputT, ModelOutputT] | None = None,
-        tracking_client: TrackingClient | None = None,
+        tracking_client: TrackingClient | Sequence[TrackingClient] | None = None,
         *,
         run: str | Path | None = None,
         seed: int = 0,
@@ -72,7 +72,8 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             train_loader: the batches to train on.
             artifact_routine: validation of the whole model, one routine or several.
             val_loader_routine: callbacks over a validation loader.
-            tracking_client: who takes the records.
+            tracking_client: who takes the records, one or several. The hooks are given one; of
+                several they are given none, for a routine's records go to all of them by default.
             run: the run's directory; see `fit`.
             seed: the source of all randomness of the run.
             nonfinite: what happens at a loss that is not finite; see `train_step`.
@@ -86,7 +87,8 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         """
         trainer = cls.__new__(cls)
         trainer._set_up(model)
-        routine = cls._get_train_loader_routine(train_loader, tracking_client)
+        client = tracking_client if isinstance(tracking_client, TrackingClient) else None
+        routine = cls._get_train_loader_routine(train_loader, client)
         loader_routines = [
             each if each.split else attrs.evolve(each, split=split)
             for each, split in ((routine, "TRAIN"), (val_loader_routine, "VALIDATION"))
@@ -100,10 +102,12 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             stopper=trainer._get_early_stopper(),
             seed=seed,
             tracker=trainer._get_model_tracker(),
-            batch_routine=cls._get_batch_routine(tracking_client),
+            batch_routine=cls._get_batch_routine(client),
             loader_routines=loader_routines,
-            artifact_routines=(artifact_routine,) if isinstance(artifact_routine, ArtifactRoutine) else artifact_routine,
-            checkpoint=cls._get_checkpoint_callback(tracking_client),
+            artifact_routines=(artifact_routine,)
+            if isinstance(artifact_routine, ArtifactRoutine)
+            else artifact_routine,
+            checkpoint=cls._get_checkpoint_callback(client),
             nonfinite=nonfinite,
             on_callback_error=on_callback_error,
             stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
@@ -219,7 +223,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
     _program: Program
     _state: TrainState
     _run: str | Path | None
-    _tracking_client: TrackingClient | None
+    _tracking_client: TrackingClient | Sequence[TrackingClient] | None
 
     def _set_up(self, model: ModelT) -> None:
         self.model = model

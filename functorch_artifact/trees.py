@@ -168,7 +168,7 @@ def unflatten(structure: optree.PyTreeSpec, values: Iterable[Any]) -> Any:
     return optree.tree_unflatten(structure, values)
 
 
-def map(function: Callable[..., Any], tree: T, *rest: Any) -> T:  # noqa: A001 - as in jax.tree.map
+def map(function: Callable[..., Any], tree: T, *rest: Any) -> T:
     """Apply `function` to every leaf (and the leaves at the same place in `rest`)."""
     return cast(T, optree.tree_map(function, cast(Any, tree), *rest, namespace=NAMESPACE))
 

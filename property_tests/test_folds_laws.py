@@ -1,5 +1,7 @@
 """The laws of folds: monoid, agreement of update and lift, independence of the partition, purity."""
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -110,7 +112,7 @@ def test_no_argument_is_mutated(fold, left, right, element):
 def test_the_result_does_not_depend_on_the_partition_into_batches(name, data, cuts):
     whole = torch.tensor(data, dtype=torch.float32)
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    parts = [whole[i:j] for i, j in zip(places, places[1:], strict=False)]
+    parts = [whole[i:j] for i, j in pairwise(places)]
     assert_close(FOLDS[name].run(parts), FOLDS[name].run([whole]))
 
 

@@ -95,7 +95,7 @@ def test_nothing_folded_gives_no_value():
 def test_a_period_below_one_is_refused(period):
     with pytest.raises(ConfigurationError, match=r"ValLossCallback.period: is too small\n  expected: an integer of at"):
         ValLossCallback(period=period)
-    with pytest.raises(ConfigurationError, match="CheckpointCallback.period: is too small"):
+    with pytest.raises(ConfigurationError, match=r"CheckpointCallback\.period: is too small"):
         CheckpointCallback(period=period)
 
 
@@ -105,7 +105,9 @@ def test_due_counts_from_one():
 
 
 def test_a_result_of_the_wrong_type_names_the_callback():
-    with pytest.raises(RecordError, match=r"WIDE: is not a score\n  expected: one number\n  got: Tensor of shape \(3,\)"):
+    with pytest.raises(
+        RecordError, match=r"WIDE: is not a score\n  expected: one number\n  got: Tensor of shape \(3,\)"
+    ):
         finished(callbacks.score("WIDE", folds.last(lambda result: torch.zeros(3))))
     with pytest.raises(RecordError, match=r"FLAT: is not a collection\n  expected: a mapping"):
         finished(callbacks.score_collection("FLAT", X))

@@ -11,7 +11,14 @@ import functorch_artifact as fa
 from functorch_artifact import callbacks, folds, optimizers, records, tracking, trees
 from functorch_artifact.callbacks import BatchLossCallback, CheckpointCallback, TrainLossCallback, ValLossCallback
 from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning
-from functorch_artifact.errors import CallbackError, ConfigurationError, DataError, LossError, RunDirectoryError, ScoreError
+from functorch_artifact.errors import (
+    CallbackError,
+    ConfigurationError,
+    DataError,
+    LossError,
+    RunDirectoryError,
+    ScoreError,
+)
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker, ModelTrackingCriterion
 
 X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
@@ -143,7 +150,9 @@ def broken(result):
     raise RuntimeError("broken on purpose")
 
 
-BROKEN = fa.DataLoaderRoutine(loader(), [callbacks.score("BROKEN", folds.mean(broken)), ValLossCallback()], split="TEST")
+BROKEN = fa.DataLoaderRoutine(
+    loader(), [callbacks.score("BROKEN", folds.mean(broken)), ValLossCallback()], split="TEST"
+)
 
 
 def test_a_callback_that_raises_ends_the_run_with_its_name_and_loses_no_record():
@@ -160,7 +169,9 @@ def test_a_callback_that_raises_ends_the_run_with_its_name_and_loses_no_record()
 
 def test_a_callback_that_raises_can_be_a_warning():
     made = program(loader_routines=[BROKEN], on_callback_error="warn", stopper=fa.EpochBoundStopper(2))
-    with pytest.warns(CallbackWarning, match="callback 'BROKEN', epoch ., split TEST: raised RuntimeError: broken") as seen:
+    with pytest.warns(
+        CallbackWarning, match="callback 'BROKEN', epoch ., split TEST: raised RuntimeError: broken"
+    ) as seen:
         result = fit(made)
     assert len(seen) == 2
     assert [failure.epoch for failure in result.failures] == [1, 2]
@@ -209,7 +220,10 @@ def test_a_run_can_stop_at_a_loss_that_is_not_finite():
 def test_an_empty_loader_is_refused():
     empty = loader({"x": X[:5], "y": X[:5]}, batch_size=10, drop_last=False)
     exhausted = fa.Program(
-        model=Regressor(), optimizer=optimizers.sgd(0.1), train_loader=_Exhausted(empty), stopper=fa.EpochBoundStopper(1)
+        model=Regressor(),
+        optimizer=optimizers.sgd(0.1),
+        train_loader=_Exhausted(empty),
+        stopper=fa.EpochBoundStopper(1),
     )
     with pytest.raises(DataError, match=r"the train loader: is empty\n  do this: give it at least one batch"):
         fit(exhausted)
@@ -235,10 +249,10 @@ def test_a_criterion_score_that_nothing_logs_is_refused_before_training():
         r"  expected: one of \['TRAIN_LOSS', 'VAL_LOSS'\]",
     ):
         program(tracker=fa.ScoreTracker("VAL_LOS", mode="min"))
-    with pytest.raises(ScoreError, match=r"Program.stopper: reads the score 'F1'.*\n  expected: a routine that logs it"):
-        program(
-            stopper=fa.ScoreMaximizationStopper("F1", max_n_epochs=3, patience=1), tracker=None, loader_routines=[]
-        )
+    with pytest.raises(
+        ScoreError, match=r"Program.stopper: reads the score 'F1'.*\n  expected: a routine that logs it"
+    ):
+        program(stopper=fa.ScoreMaximizationStopper("F1", max_n_epochs=3, patience=1), tracker=None, loader_routines=[])
 
 
 def test_a_score_of_a_collection_can_be_tracked():
@@ -258,8 +272,14 @@ def test_two_callbacks_of_one_name_are_refused():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1.0)}, r"Program.optimizer: is not a gradient transf.*\n.*SGD\n"),
-        ({"train_loader": [1, 2]}, r"Program.train_loader: has no batches\(epoch, seed\)\n  got: list\n  do this: wrap"),
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1.0)},
+            r"Program.optimizer: is not a gradient transf.*\n.*SGD\n",
+        ),
+        (
+            {"train_loader": [1, 2]},
+            r"Program.train_loader: has no batches\(epoch, seed\)\n  got: list\n  do this: wrap",
+        ),
         ({"nonfinite": "ignore"}, r"Program.nonfinite: is unknown\n  expected: one of \('raise', 'skip', 'stop'\)"),
         ({"on_callback_error": "hide"}, r"Program.on_callback_error: is unknown"),
     ],
@@ -283,7 +303,9 @@ class Newest(ModelTracker[ModelTrackingCriterion]):
 
 
 def test_a_users_own_tracker_needs_a_criterion():
-    with pytest.raises(ConfigurationError, match=r"Program.tracker \(Newest\): has nothing to read\n  do this: pass crit"):
+    with pytest.raises(
+        ConfigurationError, match=r"Program.tracker \(Newest\): has nothing to read\n  do this: pass crit"
+    ):
         program(tracker=Newest())
     result = fit(program(tracker=Newest(), criterion=lambda state: ModelTrackingCriterion()))
     assert int(result.best.epoch) == 4
@@ -316,9 +338,13 @@ def test_a_run_resumes_from_its_newest_checkpoint_to_the_same_bits(tmp_path):
 
 def test_a_run_directory_of_another_run_is_refused(tmp_path):
     fit(program(stopper=fa.EpochBoundStopper(1)), run=tmp_path / "a")
-    with pytest.raises(RunDirectoryError, match=r"a: already holds a run\n  do this: choose another directory, or pass res"):
+    with pytest.raises(
+        RunDirectoryError, match=r"a: already holds a run\n  do this: choose another directory, or pass res"
+    ):
         fit(program(), run=tmp_path / "a")
-    with pytest.raises(RunDirectoryError, match=r"a: belongs to another run\n  expected: .*'seed': 1.*\n  got: .*'seed': 0"):
+    with pytest.raises(
+        RunDirectoryError, match=r"a: belongs to another run\n  expected: .*'seed': 1.*\n  got: .*'seed': 0"
+    ):
         fit(program(seed=1), run=tmp_path / "a", resume=True)
     with pytest.raises(RunDirectoryError, match=r"b: holds no run to resume"):
         fit(program(), run=tmp_path / "b", resume=True)

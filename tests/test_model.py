@@ -147,7 +147,8 @@ def test_a_batch_without_a_key_is_named():
     model = fa.functional(Needy())
     with pytest.raises(
         BatchError,
-        match=r"Needy.forward: asks the batch for the key 'features'.*\n  expected: .*'features'\n  got: the keys \['x'\]",
+        match=r"Needy.forward: asks the batch for the key 'features'.*\n"
+        r"  expected: .*'features'\n  got: the keys \['x'\]",
     ):
         model.apply(model.variables, {"x": torch.ones(1)}, train=True)
 
@@ -164,7 +165,9 @@ def test_a_key_error_of_the_modules_own_is_its_own():
 
 
 def test_a_lazy_module_must_run_once_first():
-    with pytest.raises(ConfigurationError, match=r"parameter 'weight': is not initialised yet\n  do this: run the lazy"):
+    with pytest.raises(
+        ConfigurationError, match=r"parameter 'weight': is not initialised yet\n  do this: run the lazy"
+    ):
         fa.functional(nn.LazyLinear(2))
 
 
@@ -175,5 +178,7 @@ class Uncopyable(nn.Module):
 
 
 def test_a_module_that_cannot_be_copied_is_refused():
-    with pytest.raises(ConfigurationError, match=r"Uncopyable: cannot be copied\n  expected: a module that copy.deepcopy"):
+    with pytest.raises(
+        ConfigurationError, match=r"Uncopyable: cannot be copied\n  expected: a module that copy.deepcopy"
+    ):
         fa.functional(Uncopyable())

@@ -33,7 +33,9 @@ def figure() -> Figure:
     return made
 
 
-@pytest.mark.parametrize("raw", [2, 2.0, np.float32(2), np.array(2), torch.tensor(2), torch.tensor([[2.0]]), np.array([2.0])])
+@pytest.mark.parametrize(
+    "raw", [2, 2.0, np.float32(2), np.array(2), torch.tensor(2), torch.tensor([[2.0]]), np.array([2.0])]
+)
 def test_one_number_is_a_score(raw: Any) -> None:
     assert Score.of(raw) == Score(2.0)
     assert type(Score.of(raw).value) is float
@@ -47,7 +49,9 @@ def test_a_score_keeps_what_is_not_finite() -> None:
     assert Score.of(given) is given
 
 
-@pytest.mark.parametrize("raw", ["2.0", b"2", None, [1.0], {"a": 1}, 1j, torch.ones(2), np.ones(2), 10**400, torch.tensor(1j)])
+@pytest.mark.parametrize(
+    "raw", ["2.0", b"2", None, [1.0], {"a": 1}, 1j, torch.ones(2), np.ones(2), 10**400, torch.tensor(1j)]
+)
 def test_what_is_not_one_number_is_no_score(raw: Any) -> None:
     with pytest.raises(RecordError, match=r"MyScore: is not a score\n  expected: one number\n  got: \w+"):
         Score.of(raw, "MyScore")

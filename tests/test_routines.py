@@ -99,7 +99,8 @@ def test_a_hook_that_returns_another_modality_is_refused():
 
     with pytest.raises(
         ConfigurationError,
-        match=r"Wrong._get_plot_callbacks: returns a callback of another modality\n  expected: Plot\n  got: 'VAL_LOSS', wh",
+        match=r"Wrong._get_plot_callbacks: returns a callback of another modality\n"
+        r"  expected: Plot\n  got: 'VAL_LOSS', which logs Score",
     ):
         Wrong.build(Once())
 

@@ -68,9 +68,7 @@ def test_training_agrees_bitwise_with_the_hand_written_loop(lifted):
     reference = net()
     expected_losses = eager_loop(reference, torch.optim.Adam(reference.parameters(), lr=1e-2))
     module = net()
-    tx = (
-        optimizers.from_torch(torch.optim.Adam(module.parameters(), lr=1e-2)) if lifted else optimizers.adam(1e-2)
-    )
+    tx = optimizers.from_torch(torch.optim.Adam(module.parameters(), lr=1e-2)) if lifted else optimizers.adam(1e-2)
     state, losses = run(fa.train_step(module, tx), fa.init(module, tx, seed=0))
     assert losses == expected_losses
     found = fa.functional(module).bind(state.variables).state_dict()
@@ -269,7 +267,10 @@ class Fixed(nn.Module):
         ),
         (lambda w: {"loss": 1.0}, r"is not a scalar\n.*\n  got: float 1.0"),
         (lambda w: {"loss": torch.tensor(1)}, r"is not a scalar\n.*\n  got: int64\[\]"),
-        (lambda w: {"loss": w.detach().sum()}, r"the loss: does not depend on any trainable parameter\n  do this: check"),
+        (
+            lambda w: {"loss": w.detach().sum()},
+            r"the loss: does not depend on any trainable parameter\n  do this: check",
+        ),
     ],
 )
 def test_a_wrong_loss_is_explained(output, text):

@@ -221,6 +221,7 @@ def test_a_schedule_beside_a_pure_optimizer_is_refused():
             return optimizers.schedules.constant(0.1)
 
     with pytest.raises(
-        ConfigurationError, match=r"Both._get_scheduler: returns a schedule that nothing would read\n.*\n  do this: pass the"
+        ConfigurationError,
+        match=r"Both._get_scheduler: returns a schedule that nothing would read\n.*\n  do this: pass the",
     ):
         build(Both)

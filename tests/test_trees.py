@@ -160,7 +160,7 @@ def test_node_refuses_validators_and_converters() -> None:
 
 
 def test_node_refuses_a_post_init() -> None:
-    with pytest.raises(TreeError, match="Late: a node cannot have __attrs_post_init__(.|\n)*where it is made"):
+    with pytest.raises(TreeError, match=r"Late: a node cannot have __attrs_post_init__(.|\n)*where it is made"):
 
         @trees.node
         @attrs.frozen(eq=False)

@@ -47,9 +47,7 @@ Members: TypeAlias = tuple[tuple[Tensor, ...], ...]
 """The parameters of each group."""
 
 
-def from_torch(
-    optimizer: Optimizer, schedule: LearningRate | LRScheduler | None = None
-) -> GradientTransformation:
+def from_torch(optimizer: Optimizer, schedule: LearningRate | LRScheduler | None = None) -> GradientTransformation:
     """Make a torch optimizer a pure transformation that continues from where it stands.
 
     Options, state and parameter groups are copied now; the optimizer is never touched. SGD, Adam,

@@ -164,9 +164,7 @@ def cosine(initial: float, *, total: int, minimum: float = 0.0, per: Per) -> Sch
     return Schedule(lambda count: _cosine(initial, minimum, (count / total).clamp(max=1.0)), per=per)
 
 
-def linear_warmup(
-    then: float | Schedule | Constant, *, length: int, start_factor: float = 0.0, per: Per
-) -> Schedule:
+def linear_warmup(then: float | Schedule | Constant, *, length: int, start_factor: float = 0.0, per: Per) -> Schedule:
     """Rise linearly to the first rate of `then` over `length` counts, then follow it from its start.
 
     As SequentialLR over LinearLR (within 1e-12 of it).

@@ -141,6 +141,7 @@ synthesizer: TableSynthesizer[RichInput, ModelOutput, Tempered] = Synthesizer()
 artifact_routine: TableComparisonRoutine[Tempered] = TableComparisonRoutine(pd.DataFrame(), Any, Tempered(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 routine_for_synthesizer: ArtifactRoutine[Synthesizer] = artifact_routine
 
+
 # A stopper that reads less serves richer data; a tracker of a broader criterion a narrower one.
 @attrs.frozen(kw_only=True)
 class Timed(StopperUpdateData):

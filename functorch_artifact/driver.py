@@ -45,6 +45,10 @@ class CallbackWarning(UserWarning):
     """A callback raised, and the program's policy is to go on."""
 
 
+class ScoreWarning(UserWarning):
+    """A score that the stopper or the tracker reads was never logged in the whole run."""
+
+
 class NonfiniteLossWarning(UserWarning):
     """Batches with a NaN or infinite loss were skipped, as the program's policy is."""
 
@@ -129,6 +133,11 @@ def fit(
             verdict = epoch.stop or program.stopper.verdict(state.stopper)
             if program.checkpoint is not None and checkpoints is not None and program.checkpoint.due(int(state.epoch)):
                 checkpoints.save(int(state.epoch), state)
+    for name in program.scores_read:
+        if name not in state.scores.names:
+            warnings.warn(
+                f"the score {name!r} was never logged, so nothing could be decided by it", ScoreWarning, stacklevel=2
+            )
     reporter.say(f"stopped: {verdict.reason}")
     return FitResult(program, state, verdict.reason, failures, None if directory is None else directory.path)
 

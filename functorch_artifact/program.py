@@ -98,12 +98,14 @@ class Program:
             raise ScoreError(
                 "is logged twice in one epoch", where=f"score {twice[0]!r}", fix="rename one of the callbacks"
             )
-        for reader, names in (
-            ("stopper", () if self.stopper_data else self.stopper.score_names),
-            ("tracker", () if self.criterion or self.tracker is None else self.tracker.score_names),
-        ):
-            for name in names:
-                self._check_logged(reader, name)
+        for name in self.scores_read:
+            if name not in logged and not any(each.endswith("/*") and name.startswith(each[:-1]) for each in logged):
+                raise ScoreError(
+                    f"reads the score {name!r}, which no routine logs",
+                    where="Program.stopper" if name in self.stopper.score_names else "Program.tracker",
+                    expected=f"one of {sorted(logged)}" if logged else "a routine that logs it",
+                    fix="add the callback or artifact that logs it, or name one that is logged",
+                )
 
     @property
     def step(self) -> TrainStep:
@@ -120,6 +122,12 @@ class Program:
         """The scores that an epoch can log; a name ending in `/*` stands for a collection's."""
         routines: Iterable[Any] = (*self.loader_routines, *self.artifact_routines)
         return tuple(name for routine in routines for name in routine.score_names)
+
+    @property
+    def scores_read(self) -> tuple[str, ...]:
+        """The scores by which stopper and tracker decide, unless they are told something else."""
+        by_stopper = () if self.stopper_data else self.stopper.score_names
+        return by_stopper + (() if self.criterion or self.tracker is None else self.tracker.score_names)
 
     def init(self) -> TrainState:
         """Make the state before the first step."""
@@ -139,17 +147,6 @@ class Program:
 
     def _criterion(self, state: TrainState) -> Any:
         return self.tracker.criterion(state.scores.latest()) if isinstance(self.tracker, ScoreTracker) else None
-
-    def _check_logged(self, reader: str, name: str) -> None:
-        logged = self.score_names
-        if name in logged or any(each.endswith("/*") and name.startswith(each[:-1]) for each in logged):
-            return
-        raise ScoreError(
-            f"reads the score {name!r}, which no routine logs",
-            where=f"Program.{reader}",
-            expected=f"one of {sorted(logged)}" if logged else "a routine that logs it",
-            fix="add the callback or artifact that logs it, or name one that is logged",
-        )
 
 
 def _stopper_data(state: TrainState) -> StopperUpdateData:

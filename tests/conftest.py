@@ -1,4 +1,4 @@
-"""One thread, so that results repeat, and no test may disturb the global generators."""
+"""One thread and one seed, so that results repeat."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def global_generator_is_left_alone() -> Iterator[None]:
+def fixed_seed() -> Iterator[None]:
     torch.manual_seed(0)
     yield

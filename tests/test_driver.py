@@ -10,7 +10,7 @@ from torch import nn
 import functorch_artifact as fa
 from functorch_artifact import callbacks, folds, optimizers, records, tracking, trees
 from functorch_artifact.callbacks import BatchLossCallback, CheckpointCallback, TrainLossCallback, ValLossCallback
-from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning
+from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning, ScoreWarning
 from functorch_artifact.errors import (
     CallbackError,
     ConfigurationError,
@@ -261,6 +261,15 @@ def test_a_score_of_a_collection_can_be_tracked():
         loader_routines=[fa.DataLoaderRoutine(loader(), [named])], tracker=fa.ScoreTracker("LOSSES/max", mode="min")
     )
     assert fit(made).best is not None
+
+
+def test_a_score_that_was_never_logged_is_named_at_the_end():
+    named = callbacks.score_collection("LOSSES", folds.product({"max": folds.max(lambda r: r.output["loss"])}))
+    made = program(
+        loader_routines=[fa.DataLoaderRoutine(loader(), [named])], tracker=fa.ScoreTracker("LOSSES/min", mode="min")
+    )
+    with pytest.warns(ScoreWarning, match="the score 'LOSSES/min' was never logged"):
+        assert fit(made).best is None
 
 
 def test_two_callbacks_of_one_name_are_refused():

@@ -1,0 +1,73 @@
+"""The examples run, and the demo's model trains as a loop written by hand would."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import functorch_artifact as fa
+from functorch_artifact import keys, optimizers
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+N_STEPS = 200
+
+
+@pytest.fixture
+def demo(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("tabular_vae_model")
+
+
+@pytest.mark.parametrize("lifted", [False, True], ids=["adam", "from_torch(Adam)"])
+def test_the_demos_model_gets_the_bits_of_a_loop_written_by_hand(demo, lifted):
+    table = pd.read_csv(EXAMPLES / "data" / "diamonds.csv.gz", nrows=1000)
+    codec = demo.TableCodec.fit(table)
+    loader = fa.DataLoader(fa.ResidentDataset({"codes": codec.encode(table)}), batch_size=50, shuffle=True)
+
+    def model():
+        torch.manual_seed(0)
+        return demo.TabularVAE(codec, latent=2, hidden=16)
+
+    by_hand = model()
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-3)
+    module = model()
+    tx = optimizers.from_torch(torch.optim.Adam(module.parameters(), lr=1e-3)) if lifted else optimizers.adam(1e-3)
+    step, state = fa.train_step(module, tx), fa.init(module, tx, seed=3)
+    for epoch in range(1, N_STEPS // len(loader) + 1):
+        for batch in loader.batches(epoch, seed=3):
+            with keys.seeded(keys.derive(3, "step", int(state.step))):
+                loss = by_hand(batch)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            state, output = step(state, batch)
+            assert output["loss"] == loss
+    assert int(state.step) == N_STEPS
+    for name, parameter in by_hand.named_parameters():
+        assert torch.equal(state.params[name], parameter)
+
+
+def test_the_demo_runs(tmp_path):
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "tabular_vae.py"), "--epochs", "5", "--rows", "2000", "--run-dir", str(run)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "stopped after 5 epochs" in done.stdout
+    assert f"tensorboard --logdir {run}" in done.stdout
+    scores = pd.read_csv(run / "scores.csv")
+    assert {"VAL_LOSS", "TRAIN_LOSS", "MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE/price"} <= set(
+        scores["name"]
+    )
+    assert scores[scores["name"] == "MEAN_JS_DISTANCE"]["epoch"].tolist() == [5]
+    assert len(list(run.glob("plots/*/*.png"))) == 4
+    assert list(run.glob("tensorboard/events.*"))
+    assert json.loads((run / "parameters.json").read_text())["parameters"]["model"] == "TabularVAE"
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch_000005"]

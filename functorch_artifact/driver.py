@@ -134,10 +134,8 @@ def fit(
             if program.checkpoint is not None and checkpoints is not None and program.checkpoint.due(int(state.epoch)):
                 checkpoints.save(int(state.epoch), state)
     for name in program.scores_read:
-        if name not in state.scores.names:
-            warnings.warn(
-                f"the score {name!r} was never logged, so nothing could be decided by it", ScoreWarning, stacklevel=2
-            )
+        if len(state.scores) and name not in state.scores.names:
+            warnings.warn(f"the score {name!r} was never logged, so it decided nothing", ScoreWarning, stacklevel=2)
     reporter.say(f"stopped: {verdict.reason}")
     return FitResult(program, state, verdict.reason, failures, None if directory is None else directory.path)
 

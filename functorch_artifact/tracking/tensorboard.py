@@ -5,7 +5,7 @@ Floor 7.
 
 Tags are `NAME/SPLIT`, in a collection `NAME/key/SPLIT`, without the last part where a record has
 no split. The horizontal axis is the optimizer step; the scalar `run/epoch` tells which epoch a
-step belongs to. Scores are scalars; numeric arrays histograms of their finite values, other
+step belongs to. Scores are scalars; real arrays histograms of their finite values, other
 arrays text; plots images; tables their first rows as text; files their paths, as text.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 import torch
@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from functorch_artifact import keys, trees
-from functorch_artifact.errors import ConfigurationError, LossError
+from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
 from functorch_artifact.scores import ScoreCache
 from functorch_artifact.stoppers import EarlyStopper
+
+T = TypeVar("T")
 
 LossFunction = Callable[[Any, Any], Tensor]
 """`loss(output, batch)`: the scalar to minimise."""
@@ -163,10 +165,8 @@ class TrainStep:
             params = apply_updates(state.params, updates)
             if self.nonfinite != "raise":
                 finite = torch.isfinite(output["loss"])
-                params, buffers, opt_state = trees.map(
-                    lambda new, old: torch.where(finite.to(new.device), new, old),
-                    (params, buffers, opt_state),
-                    (state.params, state.buffers, state.opt_state),
+                params, buffers, opt_state = _choose(
+                    finite, (params, buffers, opt_state), (state.params, state.buffers, state.opt_state)
                 )
             following = attrs.evolve(
                 state,
@@ -331,6 +331,19 @@ def _gradient(
             )
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(leaves, found, strict=True)), trees.detach(output), buffers
+
+
+def _choose(condition: Tensor, new: T, old: T) -> T:
+    """Take `new` where the condition holds, else `old`, without reading the condition."""
+    leaves, structure = trees.flatten(new)
+    if structure != trees.flatten(old)[1] or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise OptimizerError(
+            "cannot be held back at a loss that is not finite",
+            where="the optimizer",
+            expected="a state of tensors whose structure stays",
+            fix="pass nonfinite='raise', or use an optimizer that is not run as it is (see optimizers.from_torch)",
+        )
+    return trees.map(lambda a, b: torch.where(condition.to(a.device), a, b), new, old)
 
 
 def _is_transformed(tensor: Tensor) -> bool:

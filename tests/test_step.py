@@ -9,7 +9,7 @@ from torch import nn
 
 import functorch_artifact as fa
 from functorch_artifact import keys, optimizers, trees
-from functorch_artifact.errors import BatchError, ConfigurationError, LossError
+from functorch_artifact.errors import BatchError, ConfigurationError, LossError, OptimizerError
 from functorch_artifact.model_tracking import ScoreTracker
 from functorch_artifact.stoppers import EpochBoundStopper, Stop, StopperUpdateData
 
@@ -239,6 +239,23 @@ def test_a_skipped_batch_leaves_everything_but_the_count(policy):
     assert int(after.step) == 2
     onward, _ = step(after, GOOD)
     assert trees.digest(onward.params) != trees.digest(after.params)
+
+
+class Growing(torch.optim.Adam):
+    """A class of the user's own, whose state appears at the first step."""
+
+
+def test_an_optimizer_that_cannot_be_held_back_is_refused():
+    module = Poisoned()
+    tx = optimizers.from_torch(Growing(module.parameters()))
+    with pytest.raises(
+        OptimizerError,
+        match=r"the optimizer: cannot be held back at a loss that is not finite\n"
+        r"  expected: a state of tensors whose structure stays\n  do this: pass nonfinite='raise'",
+    ):
+        fa.train_step(module, tx, nonfinite="skip")(fa.init(module, tx), GOOD)
+    state, _ = fa.train_step(module, tx)(fa.init(module, tx), GOOD)
+    assert int(state.step) == 1
 
 
 class Fixed(nn.Module):

@@ -57,7 +57,7 @@ class NonfiniteLossWarning(UserWarning):
 class FitResult:
     """What a run ended with."""
 
-    program: Program
+    program: Program = attrs.field(repr=False)
     state: TrainState
     reason: str
     failures: tuple[Failure, ...] = ()

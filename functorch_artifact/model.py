@@ -39,9 +39,9 @@ class FunctionalModel(Generic[ModuleT_co]):
     `variables` are the module's own initial values (sharing its memory, never written to).
     """
 
-    variables: Variables
+    variables: Variables = attrs.field(repr=False)
     inputs: Callable[[Any], Any] | None
-    _train: ModuleT_co
+    _train: ModuleT_co = attrs.field(repr=False)
     _eval: ModuleT_co
 
     def apply(self, variables: Variables, batch: Any, *, train: bool) -> tuple[Any, dict[str, Tensor]]:
@@ -53,7 +53,8 @@ class FunctionalModel(Generic[ModuleT_co]):
             train: whether the module is in training mode.
 
         Raises:
-            BatchError: `forward` asked the batch for a key that it does not have.
+            BatchError: `forward` asked the batch for a key that it does not have, or does not take
+                the batch whole.
         """
         arguments = batch if self.inputs is None else self.inputs(batch)
         if self.inputs is None or not isinstance(arguments, tuple):
@@ -73,6 +74,15 @@ class FunctionalModel(Generic[ModuleT_co]):
                     expected=f"a batch with {error.args[0]!r}",
                     got=f"the keys {sorted(map(str, batch))}",
                     fix="make the loader's batches match the model's input contract",
+                ) from error
+            raise
+        except TypeError as error:
+            if self.inputs is None and not isinstance(batch, Tensor):
+                raise BatchError(
+                    "does not take the whole batch as its one argument",
+                    where=f"{type(module).__name__}.forward",
+                    got=f"a {type(batch).__name__}; {error}",
+                    fix="say what it takes: functional(module, inputs=lambda batch: ...)",
                 ) from error
             raise
         return output, {name: tensors[name].detach() for name in variables.buffers}

@@ -36,6 +36,7 @@ class Progress:
         from tqdm import tqdm
 
         yield from tqdm(batches, f"epoch {epoch}", total=self._n_batches, leave=False, unit="batch", dynamic_ncols=True)
+        print(f"epoch {epoch}  validating ...", end="\r", file=sys.stderr, flush=True)
 
     def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
         """Report an epoch's end."""

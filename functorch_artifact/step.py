@@ -34,7 +34,7 @@ NonfinitePolicy = Literal["raise", "skip", "stop"]
 
 
 @trees.node
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TrainState:
     """Everything that changes while training, as one immutable pytree.
 
@@ -58,6 +58,10 @@ class TrainState:
     def variables(self) -> Variables:
         """The model's part of the state."""
         return Variables(self.params, self.frozen, self.buffers)
+
+    def __repr__(self) -> str:
+        held = sum(tensor.numel() for tensor in self.params.values())
+        return f"TrainState(epoch {self.epoch}, step {self.step}, {held} parameters in {len(self.params)} tensors)"
 
 
 class HasVariables(Protocol):

@@ -153,6 +153,17 @@ def test_a_batch_without_a_key_is_named():
         model.apply(model.variables, {"x": torch.ones(1)}, train=True)
 
 
+@pytest.mark.parametrize("batch", [(torch.ones(1, 2), torch.ones(1)), {"x": torch.ones(1, 2)}])
+def test_a_module_that_takes_no_whole_batch_is_explained(batch):
+    model = fa.functional(nn.Linear(2, 1))
+    text = (
+        r"Linear.forward: does not take the whole batch as its one argument\n"
+        rf"  got: a {type(batch).__name__}; linear.*\n  do this: say what it takes: functional\(module, inputs=lambda"
+    )
+    with pytest.raises(BatchError, match=text):
+        model.apply(model.variables, batch, train=True)
+
+
 class Confused(nn.Module):
     def forward(self, batch):
         return {"inner": 1}["outer"]

@@ -108,6 +108,11 @@ def test_the_state_is_immutable():
         state.step = torch.tensor(3)
 
 
+def test_the_state_says_what_it_is_in_a_line():
+    state = fa.init(net(), optimizers.sgd(0.1))
+    assert repr(state) == "TrainState(epoch 0, step 0, 65 parameters in 6 tensors)"
+
+
 def test_frozen_parameters_stay_and_all_counters_count():
     module, tx = net(), optimizers.adam(1e-2)
     start = fa.init(module, tx)

@@ -1,5 +1,7 @@
 """Modules taken apart and put together again."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -136,6 +138,28 @@ def test_a_parametrised_module_works():
     model, x = fa.functional(net), torch.randn(4, 3)
     assert torch.equal(model.apply(model.variables, x, train=True)[0], net(x))
     assert torch.equal(model.bind(model.variables)(x), net(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "x"),
+    [
+        (nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3)),
+        (nn.GRU(3, 4, 2, batch_first=True, bidirectional=True), torch.randn(2, 5, 3)),
+        (nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, batch_first=True), 2), torch.randn(2, 3, 4)),
+        (nn.EmbeddingBag(10, 3), torch.randint(0, 10, (4, 5))),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True)), torch.randn(3, 1, 6, 6)),
+        (nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2)), torch.randn(4, 3)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_torchs_own_modules_compute_with_the_variables_they_are_given(module, x):
+    model = fa.functional(module)
+    changed = trees.map(lambda t: t * 0.5 if t.is_floating_point() else t, model.variables)
+    found, _ = model.apply(changed, x, train=False)
+    expected, before = model.bind(changed)(x), copy.deepcopy(module).eval()(x)
+    for a, b, c in zip(*map(trees.leaves, (found, expected, before)), strict=True):
+        torch.testing.assert_close(a, b)
+        assert not torch.equal(a, c)
 
 
 class Needy(nn.Module):

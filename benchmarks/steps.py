@@ -16,6 +16,7 @@ from torch import nn
 
 import functorch_artifact as fa
 from functorch_artifact import optimizers
+from functorch_artifact.compiling import Mode
 
 
 def mlp(width: int, depth: int, *, norm: bool) -> nn.Sequential:
@@ -38,12 +39,15 @@ def by_hand(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], No
     return step
 
 
-def ours(net: nn.Module, x: torch.Tensor, y: torch.Tensor, *, lifted: bool) -> Callable[[], None]:
+def ours(
+    net: nn.Module, x: torch.Tensor, y: torch.Tensor, *, lifted: bool = False, mode: Mode = "eager"
+) -> Callable[[], None]:
     """Make the loop body over our step."""
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
     tx = optimizers.from_torch(adam) if lifted else optimizers.adam(1e-3)
     model = fa.functional(net, inputs=lambda batch: batch[0])
-    pure = fa.train_step(model, tx, loss=lambda out, batch: nn.functional.cross_entropy(out, batch[1]))
+    loss = lambda out, batch: nn.functional.cross_entropy(out, batch[1])  # noqa: E731
+    pure = fa.compile(fa.train_step(model, tx, loss), mode)
     state = fa.init(model, tx)
 
     def step() -> None:
@@ -69,23 +73,29 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, 1 thread, medians of {options.rounds} rounds of {options.steps} steps\n")
-    print(f"{'model':<34}{'by hand':>10}{'our adam':>10}{'ratio':>7}{'lifted':>10}{'ratio':>7}")
+    print(f"{'model':<34}{'by hand':>10}", end="")
+    print(*(f"{side:>10}{'ratio':>7}" for side in ("adam", "lifted", "captured")), sep="")
     for name, batch, make in (
         ("MLP 4-64-64-2, batch 64", 64, lambda: mlp(64, 2, norm=False)),
         ("MLP 4-64-64-2, BatchNorm, batch 64", 64, lambda: mlp(64, 2, norm=True)),
         ("MLP 4-(256 x 6)-2, batch 512", 512, lambda: mlp(256, 6, norm=True)),
     ):
         x, y = torch.randn(batch, 4), torch.randint(0, 2, (batch,))
-        sides = [by_hand(make(), x, y), ours(make(), x, y, lifted=False), ours(make(), x, y, lifted=True)]
+        sides = [
+            by_hand(make(), x, y),
+            ours(make(), x, y),
+            ours(make(), x, y, lifted=True),
+            ours(make(), x, y, mode="captured"),
+        ]
         times: list[list[float]] = [[] for _ in sides]
         for round_ in range(options.rounds + 1):
             for side, found in zip(sides, times, strict=True):
                 took = seconds(side, options.steps)
                 if round_:  # the first round warms up
                     found.append(took)
-        hand, own, lifted = (statistics.median(found) for found in times)
+        hand, *others = (statistics.median(found) for found in times)
         print(f"{name:<34}{hand * 1e3:>8.3f}ms", end="")
-        print(*(f"{each * 1e3:>8.3f}ms{each / hand:>7.2f}" for each in (own, lifted)), sep="")
+        print(*(f"{each * 1e3:>8.3f}ms{each / hand:>7.2f}" for each in others), sep="")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train and validate PyTorch models as pure functions over an immutable state.
 
-The functional face: `functional`, `init`, `train_step`, `eval_step`, `advance`, `Program`, `fit`.
+The functional face: `functional`, `init`, `train_step`, `compile`, `advance`, `Program`, `fit`.
 The declarative face: `CustomTrainer`, its routines and callbacks. Families are modules:
 `optimizers`, `folds`, `callbacks`, `stoppers`, `tracking`; domains are packages, such as
 `functorch_artifact.table_comparison`.
@@ -42,6 +42,7 @@ from functorch_artifact.callbacks import (
     TrainLossCallback,
     ValLossCallback,
 )
+from functorch_artifact.compiling import CompiledStep, compile
 from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelInputT, ModelOutput, ModelOutputT
 from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
 from functorch_artifact.driver import FitResult, evaluate, fit
@@ -74,6 +75,7 @@ __all__ = [
     "BatchScoreCallback",
     "BatchScoreCollectionCallback",
     "CheckpointCallback",
+    "CompiledStep",
     "CustomTrainer",
     "DataLoader",
     "DataLoaderArrayCallback",
@@ -114,6 +116,7 @@ __all__ = [
     "advance",
     "callbacks",
     "checkpoint",
+    "compile",
     "contracts",
     "data",
     "errors",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from functorch_artifact import keys, trees
 from functorch_artifact.checkpoint import Checkpoints
+from functorch_artifact.compiling import CompiledStep
 from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.errors import CallbackError, DataError
 from functorch_artifact.model import Variables
@@ -29,7 +30,7 @@ from functorch_artifact.progress import Progress
 from functorch_artifact.records import Record, RunInfo, TrackingClient, scores
 from functorch_artifact.routines import Failure, Observation, Outcome
 from functorch_artifact.run_directory import RunDirectory
-from functorch_artifact.step import HasVariables, TrainState, device_of, nonfinite_loss
+from functorch_artifact.step import HasVariables, TrainState, TrainStep, device_of, nonfinite_loss
 from functorch_artifact.stoppers import Stop
 from functorch_artifact.tracking import Filesystem
 from functorch_artifact.tracking.delivery import Delivery
@@ -123,12 +124,13 @@ def fit(
         if resume and (found := checkpoints.latest(state, free=_GROWING)) is not None:
             state = found[1]
     reporter = Progress(progress, len(program.train_loader))
+    step = program.compiled_step()
     failures: tuple[Failure, ...] = ()
     with Delivery(_clients(tracking_client, directory)) as delivery:
         delivery.open(_run_info(program, directory))
         verdict = program.stopper.verdict(state.stopper)
         while not isinstance(verdict, Stop):
-            epoch = _epoch(program, state, delivery, reporter)
+            epoch = _epoch(program, step, state, delivery, reporter)
             state, failures = epoch.state, failures + epoch.failures
             verdict = epoch.stop or program.stopper.verdict(state.stopper)
             if program.checkpoint is not None and checkpoints is not None and program.checkpoint.due(int(state.epoch)):
@@ -168,8 +170,10 @@ class _Epoch:
     stop: Stop | None = None
 
 
-def _epoch(program: Program, state: TrainState, delivery: Delivery, reporter: Progress) -> _Epoch:
-    epoch, before, device, step = int(state.epoch) + 1, int(state.step), device_of(state), program.step
+def _epoch(
+    program: Program, step: TrainStep | CompiledStep, state: TrainState, delivery: Delivery, reporter: Progress
+) -> _Epoch:
+    epoch, before, device = int(state.epoch) + 1, int(state.step), device_of(state)
     observations: list[Observation] = []
     failures: list[Failure] = []
     losses: list[Tensor] = []

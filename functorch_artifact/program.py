@@ -14,6 +14,7 @@ import attrs
 
 from functorch_artifact import step as steps
 from functorch_artifact.callbacks import CheckpointCallback
+from functorch_artifact.compiling import CompiledStep, Mode, compile
 from functorch_artifact.contracts import Loader
 from functorch_artifact.errors import ConfigurationError, ScoreError
 from functorch_artifact.model import FunctionalModel, functional
@@ -42,6 +43,7 @@ class Program:
         checkpoint: when to write checkpoints, if the run has a directory.
         nonfinite: what happens at a loss that is not finite; see `train_step`.
         on_callback_error: whether a callback that raises ends the run or is a warning.
+        mode: how steps run, `eager` or `captured`; see `compile`.
         stopper_data: what the stopper is told at the end of an epoch; by default the epochs
             elapsed and the epoch's scores.
         criterion: what the tracker is told; by default what a `ScoreTracker` reads.
@@ -64,6 +66,7 @@ class Program:
     checkpoint: CheckpointCallback | None = attrs.field(factory=CheckpointCallback)
     nonfinite: NonfinitePolicy = "raise"
     on_callback_error: Literal["raise", "warn"] = "raise"
+    mode: Mode = "eager"
     stopper_data: Callable[[TrainState], Any] | None = None
     criterion: Callable[[TrainState], Any] | None = None
 
@@ -82,7 +85,11 @@ class Program:
                 got=type(self.train_loader).__name__,
                 fix="wrap the dataset in functorch_artifact.DataLoader",
             )
-        for name, choices in (("nonfinite", ("raise", "skip", "stop")), ("on_callback_error", ("raise", "warn"))):
+        for name, choices in (
+            ("nonfinite", ("raise", "skip", "stop")),
+            ("on_callback_error", ("raise", "warn")),
+            ("mode", ("eager", "captured")),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigurationError(
                     "is unknown", where=f"Program.{name}", expected=f"one of {choices}", got=repr(getattr(self, name))
@@ -111,6 +118,10 @@ class Program:
     def step(self) -> TrainStep:
         """The pure training step."""
         return TrainStep(self.model, self.optimizer, self.loss, self.nonfinite)
+
+    def compiled_step(self) -> TrainStep | CompiledStep:
+        """Make the training step that runs in the program's mode."""
+        return compile(self.step, self.mode)
 
     @property
     def eval_step(self) -> EvalStep:

@@ -143,13 +143,7 @@ class TrainStep:
                 the CPU; elsewhere it would synchronise, and `fit` checks once an epoch).
             BatchError: the batch lacks a key that the model asks for.
         """
-        key = keys.derive(int(state.seed), "step", int(state.step))
-        with keys.seeded(key, device_of(state)):
-            following, output = self.kernel(state, batch)
-        loss = output["loss"]
-        if self.nonfinite == "raise" and loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            raise nonfinite_loss(int(following.step), int(state.epoch) + 1, int(following.batch), loss.item())
-        return following, output
+        return run_kernel(self.kernel, self.nonfinite, state, batch)
 
     def kernel(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         """Take the step as tensor operations alone, for `torch.compile`, `vmap` and `make_fx`.
@@ -211,6 +205,25 @@ def train_step(
         (1, ['loss', 'output'])
     """
     return TrainStep(functional(model), tx, loss, nonfinite)
+
+
+def run_kernel(
+    kernel: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]],
+    nonfinite: NonfinitePolicy,
+    state: TrainState,
+    batch: Any,
+) -> tuple[TrainState, dict[str, Any]]:
+    """Run a step's kernel under the key of (seed, step), then look at the loss.
+
+    Raises:
+        LossError: the loss is on the CPU and not finite, and the policy is `raise`.
+    """
+    with keys.seeded(keys.derive(int(state.seed), "step", int(state.step)), device_of(state)):
+        following, output = kernel(state, batch)
+    loss = output["loss"]
+    if nonfinite == "raise" and loss.device.type == "cpu" and not math.isfinite(loss.item()):
+        raise nonfinite_loss(int(following.step), int(state.epoch) + 1, int(following.batch), loss.item())
+    return following, output
 
 
 @attrs.frozen(eq=False)

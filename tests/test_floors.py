@@ -21,7 +21,7 @@ FLOORS = {
     2: {"folds", "scores", "optimizers", "model"},
     3: {"stoppers", "model_tracking", "callbacks"},
     4: {"routines", "step"},
-    5: {"table_comparison"},
+    5: {"compiling", "table_comparison"},
     6: {"program"},
     7: {"data", "tracking", "checkpoint", "run_directory", "progress"},
     8: {"driver"},

@@ -69,7 +69,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
 
         Args:
             model: what to train.
-            train_loader: the batches to train on.
+            train_loader: the batches to train on, which are made on the device from now on.
             artifact_routine: validation of the whole model, one routine or several.
             val_loader_routine: callbacks over a validation loader.
             tracking_client: who takes the records, one or several. The hooks are given one; of
@@ -86,7 +86,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             ScoreError: the stopper or the tracker reads a score that nothing logs.
         """
         trainer = cls.__new__(cls)
-        trainer._set_up(model)
+        train_loader = train_loader.on(trainer._set_up(model))
         client = tracking_client if isinstance(tracking_client, TrackingClient) else None
         routine = cls._get_train_loader_routine(train_loader, client)
         loader_routines = [
@@ -225,10 +225,12 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
     _run: str | Path | None
     _tracking_client: TrackingClient | Sequence[TrackingClient] | None
 
-    def _set_up(self, model: ModelT) -> None:
+    def _set_up(self, model: ModelT) -> torch.device:
         self.model = model
-        model.to(self._get_device())
+        device = self._get_device()
+        model.to(device)  # before the optimizer is made over its parameters
         self.optimizer = self._get_optimizer()
+        return device
 
     def _transformation(self) -> GradientTransformation:
         scheduler = self._get_scheduler()

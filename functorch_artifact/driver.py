@@ -132,9 +132,12 @@ def fit(
         while not isinstance(verdict, Stop):
             epoch = _epoch(program, step, state, delivery, reporter)
             state, failures = epoch.state, failures + epoch.failures
-            verdict = epoch.stop or program.stopper.verdict(state.stopper)
+            if epoch.stop is not None:  # within the epoch, which a resumed run has to begin anew
+                verdict = epoch.stop
+                break
             if program.checkpoint is not None and checkpoints is not None and program.checkpoint.due(int(state.epoch)):
                 checkpoints.save(int(state.epoch), state)
+            verdict = program.stopper.verdict(state.stopper)
     for name in program.scores_read:
         if len(state.scores) and name not in state.scores.names:
             warnings.warn(f"the score {name!r} was never logged, so it decided nothing", ScoreWarning, stacklevel=2)
@@ -146,12 +149,8 @@ def evaluate(program: Program, variables: HasVariables) -> Outcome:
     """Run all of a program's validation on a model, whatever is due.
 
     Loaders, order and randomness are those of training, so a model that was tracked as the best
-    gets the very score it was tracked for:
-
-    >>> evaluate(program, result.best.model).scores  # doctest: +SKIP
-    {'VAL_LOSS': 0.1234}
-
-    Records are marked as of epoch and step 0.
+    gets the very score it was tracked for: `evaluate(program, result.best.model).scores`. Records
+    are marked as of epoch and step 0.
     """
     held = Variables(variables.params, variables.frozen, variables.buffers)
     outcomes = [outcome for _, outcome in _validate(program, held, 0, 0, only_due=False)]
@@ -281,7 +280,7 @@ def _run_info(program: Program, directory: RunDirectory | None) -> RunInfo:
         directory=None if directory is None else str(directory.path),
         parameters={
             "seed": program.seed,
-            "model": type(program.model.bind(variables)).__name__,
+            "model": program.model.name,
             "n_parameters": sum(tensor.numel() for tensor in variables.params.values()),
             "stopper": repr(program.stopper),
             "tracker": repr(program.tracker),

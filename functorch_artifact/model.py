@@ -44,6 +44,11 @@ class FunctionalModel(Generic[ModuleT_co]):
     _train: ModuleT_co = attrs.field(repr=False)
     _eval: ModuleT_co
 
+    @property
+    def name(self) -> str:
+        """The name of the module's class."""
+        return type(self._eval).__name__
+
     def apply(self, variables: Variables, batch: Any, *, train: bool) -> tuple[Any, dict[str, Tensor]]:
         """Compute the module's output and its buffers after the call; nothing is written to.
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import functorch_artifact as fa
-from functorch_artifact import callbacks, folds, optimizers, records, tracking, trees
+from functorch_artifact import callbacks, checkpoint, folds, optimizers, records, tracking, trees
 from functorch_artifact.callbacks import BatchLossCallback, CheckpointCallback, TrainLossCallback, ValLossCallback
 from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning, ScoreWarning
 from functorch_artifact.errors import (
@@ -215,6 +215,14 @@ def test_a_run_can_stop_at_a_loss_that_is_not_finite():
     assert len(result.scores) == 0
     assert [r.step for r in client.records] == [1, 2, 3, 4, 5, 6]
     assert all(tensor.isfinite().all() for tensor in trees.tensors(result.state.params))
+
+
+def test_a_run_that_stops_within_an_epoch_leaves_the_checkpoint_of_the_last_whole_one(tmp_path):
+    whole = fit(program(train_loader=loader(batch_size=10), stopper=fa.EpochBoundStopper(1)), run=tmp_path)
+    result = fit(poisoned("stop"), run=tmp_path, resume=True)
+    assert result.reason == "step 16 (epoch 2, batch 6): the loss is nan"
+    (saved,) = (tmp_path / "checkpoints").iterdir()
+    assert trees.digest(checkpoint.load(saved)) == trees.digest(whole.state)
 
 
 def test_an_empty_loader_is_refused():

@@ -40,6 +40,15 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
+# An environment of its own for packages that fight with ours: what requirements-NAME.txt pins, laid
+# over .venv, whose packages stay visible where it has none of its own.
+build/envs/%/.installed: requirements-%.txt $(INSTALLED)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -c "import pathlib, sysconfig; own = sysconfig.get_path('purelib'); \
+	base = own.replace('$(@D)', '.venv'); pathlib.Path(own, 'base.pth').write_text(f'import site; site.addsitedir({base!r})\n')"
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	touch $@
+
 clean:
 	rm -rf .venv build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

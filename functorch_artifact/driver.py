@@ -83,8 +83,8 @@ class FitResult:
 
     @property
     def latest_model(self) -> nn.Module:
-        """The final model as an ordinary module in eval mode."""
-        return cast(nn.Module, self.program.model.bind(self.state.variables))
+        """The final model, as it is evaluated, as an ordinary module in eval mode."""
+        return cast(nn.Module, self.program.model.bind(self.program.evaluated(self.state)))
 
 
 def fit(
@@ -196,7 +196,7 @@ def _epoch(
     stop = _judge_losses(program, losses, epoch, before)
     if stop is None:
         validated: list[Record] = []
-        for client, outcome in _validate(program, state.variables, epoch, int(state.step)):
+        for client, outcome in _validate(program, program.evaluated(state), epoch, int(state.step)):
             delivery.offer(client, outcome.records)
             validated += outcome.records
             failures += outcome.failures

@@ -17,9 +17,9 @@ from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.compiling import CompiledStep, Mode, compile
 from functorch_artifact.contracts import Loader
 from functorch_artifact.errors import ConfigurationError, ScoreError
-from functorch_artifact.model import FunctionalModel, functional
+from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
-from functorch_artifact.optimizers import GradientTransformation
+from functorch_artifact.optimizers import GradientTransformation, ema_params
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData
@@ -43,6 +43,8 @@ class Program:
         checkpoint: when to write checkpoints, if the run has a directory.
         nonfinite: what happens at a loss that is not finite; see `train_step`.
         on_callback_error: whether a callback that raises ends the run or is a warning.
+        evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
+            for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
         mode: how steps run, `eager` or `captured`; see `compile`.
         stopper_data: what the stopper is told at the end of an epoch; by default the epochs
             elapsed and the epoch's scores.
@@ -50,6 +52,7 @@ class Program:
 
     Raises:
         ConfigurationError: an argument cannot work.
+        OptimizerError: an average is to be evaluated and the optimizer has none.
         ScoreError: the stopper or the tracker reads a score that nothing logs.
     """
 
@@ -66,6 +69,7 @@ class Program:
     checkpoint: CheckpointCallback | None = attrs.field(factory=CheckpointCallback)
     nonfinite: NonfinitePolicy = "raise"
     on_callback_error: Literal["raise", "warn"] = "raise"
+    evaluate: Literal["latest", "ema"] = "latest"
     mode: Mode = "eager"
     stopper_data: Callable[[TrainState], Any] | None = None
     criterion: Callable[[TrainState], Any] | None = None
@@ -88,12 +92,15 @@ class Program:
         for name, choices in (
             ("nonfinite", ("raise", "skip", "stop")),
             ("on_callback_error", ("raise", "warn")),
+            ("evaluate", ("latest", "ema")),
             ("mode", ("eager", "captured")),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigurationError(
                     "is unknown", where=f"Program.{name}", expected=f"one of {choices}", got=repr(getattr(self, name))
                 )
+        if self.evaluate == "ema":
+            ema_params(self.optimizer.init(self.model.variables.params))  # refused here, not after an epoch
         if self.tracker is not None and self.criterion is None and not isinstance(self.tracker, ScoreTracker):
             raise ConfigurationError(
                 "has nothing to read",
@@ -144,6 +151,12 @@ class Program:
         """Make the state before the first step."""
         return steps.init(self.model, self.optimizer, seed=self.seed, stopper=self.stopper, tracker=self.tracker)
 
+    def evaluated(self, state: TrainState) -> Variables:
+        """Give the model of a state that is to be validated: see `evaluate`."""
+        if self.evaluate == "ema":
+            return attrs.evolve(state.variables, params=ema_params(state.opt_state))
+        return state.variables
+
     def advance(self, state: TrainState, scores: dict[str, float]) -> TrainState:
         """End an epoch, purely: cache its scores, then tell optimizer, tracker and stopper."""
         return steps.advance(
@@ -152,6 +165,7 @@ class Program:
             tx=self.optimizer,
             tracker=self.tracker,
             criterion=self.criterion or self._criterion,
+            candidate=self.evaluated,
             stopper=self.stopper,
             stopper_data=self.stopper_data or _stopper_data,
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from functorch_artifact import keys, trees
-from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError
+from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
@@ -258,13 +258,15 @@ def advance(
     tx: GradientTransformation | None = None,
     tracker: ModelTracker[Any] | None = None,
     criterion: Callable[[TrainState], Any] | None = None,
+    candidate: Callable[[TrainState], Variables] | None = None,
     stopper: EarlyStopper[Any, Any] | None = None,
     stopper_data: Callable[[TrainState], Any] | None = None,
 ) -> TrainState:
     """End an epoch: count it, cache its scores, then tell optimizer, tracker and stopper.
 
     `criterion` and `stopper_data` see the state with the epoch counted and its scores cached. A
-    criterion of `None` leaves the tracker as it is.
+    criterion of `None` leaves the tracker as it is. `candidate` gives the model to track, by default
+    the state's own.
     """
     epoch = int(state.epoch) + 1
     state = attrs.evolve(
@@ -276,8 +278,8 @@ def advance(
     if tx is not None:
         state = attrs.evolve(state, opt_state=tx.on_epoch(state.opt_state, scores))
     if tracker is not None and criterion is not None and (found := criterion(state)) is not None:
-        candidate = ModelSnapshot(state.variables, state.epoch)
-        state = attrs.evolve(state, tracker=tracker.update(state.tracker, found, candidate))
+        model = state.variables if candidate is None else candidate(state)
+        state = attrs.evolve(state, tracker=tracker.update(state.tracker, found, ModelSnapshot(model, state.epoch)))
     if stopper is not None and stopper_data is not None:
         state = attrs.evolve(state, stopper=stopper.update(state.stopper, stopper_data(state)))
     return state
@@ -351,16 +353,15 @@ def _gradient(
 
 
 def _choose(condition: Tensor, new: T, old: T) -> T:
-    """Take `new` where the condition holds, else `old`, without reading the condition."""
-    leaves, structure = trees.flatten(new)
-    if structure != trees.flatten(old)[1] or not all(isinstance(leaf, Tensor) for leaf in leaves):
+    try:
+        return trees.select(condition, new, old)
+    except TreeError as error:
         raise OptimizerError(
             "cannot be held back at a loss that is not finite",
             where="the optimizer",
             expected="a state of tensors whose structure stays",
             fix="pass nonfinite='raise', or use an optimizer that is not run as it is (see optimizers.from_torch)",
-        )
-    return trees.map(lambda a, b: torch.where(condition.to(a.device), a, b), new, old)
+        ) from error
 
 
 def _is_transformed(tensor: Tensor) -> bool:

@@ -64,6 +64,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         seed: int = 0,
         nonfinite: NonfinitePolicy = "raise",
         on_callback_error: Literal["raise", "warn"] = "raise",
+        evaluate: Literal["latest", "ema"] = "latest",
     ) -> Self:
         """Build the trainer of a model.
 
@@ -78,6 +79,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             seed: the source of all randomness of the run.
             nonfinite: what happens at a loss that is not finite; see `train_step`.
             on_callback_error: whether a callback that raises ends the run or is a warning.
+            evaluate: the model that is validated, tracked and returned; see `Program`.
 
         Raises:
             ConfigurationError: the hooks' values do not fit one another.
@@ -110,6 +112,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             checkpoint=cls._get_checkpoint_callback(client),
             nonfinite=nonfinite,
             on_callback_error=on_callback_error,
+            evaluate=evaluate,
             stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
             criterion=trainer._ask_criterion if trainer._overrides("_get_model_tracking_criterion") else None,
         )
@@ -164,8 +167,8 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
     @final
     @property
     def latest_model_state(self) -> dict[str, Tensor]:
-        """The latest model's `state_dict`."""
-        return dict(self._program.model.bind(self._state.variables).state_dict())
+        """The latest model's `state_dict`, as it is evaluated."""
+        return dict(self._program.model.bind(self._program.evaluated(self._state)).state_dict())
 
     @abstractmethod
     def _get_optimizer(self) -> Optimizer | GradientTransformation:

@@ -194,6 +194,20 @@ def map_tensors(function: Callable[[Tensor], Any], tree: T) -> T:
     return map(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
 
 
+def select(condition: Tensor, new: T, old: T) -> T:
+    """Take every tensor of `new` where the condition (bool []) holds, else of `old`, without reading it.
+
+    Raises:
+        TreeError: the two differ in structure, or have a leaf that is not a tensor.
+    """
+    leaves, structure = flatten(new)
+    if structure != flatten(old)[1] or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise TreeError(
+            "cannot be chosen between by a tensor", expected="two trees of tensors of one structure", got=structure
+        )
+    return map(lambda a, b: torch.where(condition.to(a.device), a, b), new, old)
+
+
 def detach(tree: T) -> T:
     """Cut every tensor off the autograd graph, sharing its memory."""
     return map_tensors(Tensor.detach, tree)

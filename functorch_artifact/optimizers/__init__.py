@@ -8,6 +8,7 @@ Floor 2.
 | choose an optimizer | `sgd`, `adam`, `adamw`, `rmsprop`, `adagrad`, `lion` |
 | keep the one you have | `from_torch`, `from_torch_schedule` |
 | change gradients or steps | `chain` with `clip_by_global_norm`, `clip_by_value`, `add_decayed_weights`, `scale` |
+| step once in several batches, average the parameters | `accumulate`, `ema` |
 | treat leaves differently | `partition`, `masked`, `freeze` |
 | change the rate over time | `constant`, `step`, `piecewise`, `exponential`, `cosine`, `one_cycle`, `linear_warmup` |
 | follow a score | `reduce_on_plateau` |
@@ -23,6 +24,7 @@ from functorch_artifact.optimizers.algorithms import (
     scale_by_learning_rate,
     sgd,
 )
+from functorch_artifact.optimizers.averaging import accumulate, ema, ema_params
 from functorch_artifact.optimizers.lifted_schedules import from_torch_schedule
 from functorch_artifact.optimizers.lifting import from_torch
 from functorch_artifact.optimizers.schedules import (
@@ -54,6 +56,7 @@ __all__ = [
     "GradientTransformation",
     "LearningRate",
     "Schedule",
+    "accumulate",
     "adagrad",
     "adam",
     "adamw",
@@ -64,6 +67,8 @@ __all__ = [
     "clip_by_value",
     "constant",
     "cosine",
+    "ema",
+    "ema_params",
     "exponential",
     "freeze",
     "from_torch",

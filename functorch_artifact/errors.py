@@ -76,6 +76,14 @@ class TableError(FunctorchArtifactError, ValueError):
     """A table whose columns or kinds differ from its specification."""
 
 
+class PredictionError(FunctorchArtifactError, ValueError):
+    """Labels or predictions that do not fit their classes, or each other."""
+
+
+class UndefinedError(FunctorchArtifactError, ArithmeticError):
+    """A score that has no value on the data at hand, such as a recall without positives."""
+
+
 class TrackingError(FunctorchArtifactError, RuntimeError):
     """A tracking client that cannot take a record, or a name it must refuse."""
 

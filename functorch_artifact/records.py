@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Score:
-    """One number."""
+    """One number; NaN where there is none, and then perhaps the reason why."""
 
     value: float
+    reason: str = attrs.field(default="", repr=False)
 
     @classmethod
     def of(cls, raw: Any, where: str = "score") -> Score:
@@ -94,16 +95,21 @@ class Plot:
 
 @attrs.frozen
 class ScoreCollection:
-    """Numbers by name."""
+    """Numbers by name, and the reasons of those that are NaN, as far as they are known."""
 
     values: Mapping[str, float]
+    reasons: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     @classmethod
     def of(cls, raw: Any, where: str = "score collection") -> ScoreCollection:
-        """Take a mapping of names to numbers."""
+        """Take a mapping of names to numbers, or to scores."""
         if isinstance(raw, cls):
             return raw
-        return cls({name: Score.of(value, at).value for name, value, at in _items(raw, where)})
+        taken = {name: Score.of(value, at) for name, value, at in _items(raw, where)}
+        return cls(
+            {name: each.value for name, each in taken.items()},
+            {name: each.reason for name, each in taken.items() if each.reason},
+        )
 
 
 @attrs.frozen(eq=False)

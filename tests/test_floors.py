@@ -18,7 +18,7 @@ ROOT = Path(functorch_artifact.__file__).parent
 FLOORS = {
     0: {"errors", "trees"},
     1: {"contracts", "records", "keys"},
-    2: {"folds", "scores", "optimizers", "model"},
+    2: {"folds", "scores", "optimizers", "model", "metrics"},
     3: {"stoppers", "model_tracking", "callbacks"},
     4: {"routines", "step"},
     5: {"compiling", "table_comparison"},

@@ -49,6 +49,16 @@ def test_a_score_keeps_what_is_not_finite() -> None:
     assert Score.of(given) is given
 
 
+def test_a_score_that_is_none_may_say_why() -> None:
+    why = Score(math.nan, "no label is positive")
+    assert Score.of(why) is why
+    taken = ScoreCollection.of({"RECALL": why, "PRECISION": 0.5})
+    assert taken.values["PRECISION"] == 0.5
+    assert math.isnan(taken.values["RECALL"])
+    assert taken.reasons == {"RECALL": "no label is positive"}
+    assert Score.of(0.5).reason == ""
+
+
 @pytest.mark.parametrize(
     "raw", ["2.0", b"2", None, [1.0], {"a": 1}, 1j, torch.ones(2), np.ones(2), 10**400, torch.tensor(1j)]
 )

@@ -21,7 +21,7 @@ from functorch_artifact.step import TrainState, TrainStep, run_kernel
 Mode = Literal["eager", "captured"]
 """`eager`: the function itself. `captured`: traced once, replayed as a flat graph."""
 
-_MOVING = ("params", "frozen", "buffers", "opt_state", "step", "batch")  # what a step reads or changes
+_MOVING = ("params", "frozen", "buffers", "opt_state", "step", "batch", "loss_scale")  # what a step reads or changes
 
 
 class CompileWarning(UserWarning):
@@ -45,7 +45,7 @@ class CompiledStep:
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         """Take one optimizer step: the results, to the bit, and the errors of the step itself."""
-        return run_kernel(self.kernel, self.step.nonfinite, state, batch)
+        return run_kernel(self.kernel, self.step.nonfinite, state, batch, self.step.precision)
 
     def kernel(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         """Replay the graph for these structures, shapes, dtypes and devices; capture it if it is new."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import attrs
 
+from functorch_artifact import precision as precisions
 from functorch_artifact import step as steps
 from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.compiling import CompiledStep, Mode, compile
@@ -20,6 +21,7 @@ from functorch_artifact.errors import ConfigurationError, ScoreError
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, ema_params
+from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData
@@ -46,6 +48,8 @@ class Program:
         evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
         mode: how steps run, `eager` or `captured`; see `compile`.
+        precision: what the model is computed in when it is trained and evaluated; see `train_step`.
+            Artifact routines get it as an ordinary module, in the precision of its tensors.
         stopper_data: what the stopper is told at the end of an epoch; by default the epochs
             elapsed and the epoch's scores.
         criterion: what the tracker is told; by default what a `ScoreTracker` reads.
@@ -71,6 +75,7 @@ class Program:
     on_callback_error: Literal["raise", "warn"] = "raise"
     evaluate: Literal["latest", "ema"] = "latest"
     mode: Mode = "eager"
+    precision: Precision = "fp32"
     stopper_data: Callable[[TrainState], Any] | None = None
     criterion: Callable[[TrainState], Any] | None = None
 
@@ -99,6 +104,7 @@ class Program:
                 raise ConfigurationError(
                     "is unknown", where=f"Program.{name}", expected=f"one of {choices}", got=repr(getattr(self, name))
                 )
+        precisions.check(self.precision, "Program.precision")
         if self.evaluate == "ema":
             ema_params(self.optimizer.init(self.model.variables.params))  # refused here, not after an epoch
         if self.tracker is not None and self.criterion is None and not isinstance(self.tracker, ScoreTracker):
@@ -124,7 +130,7 @@ class Program:
     @property
     def step(self) -> TrainStep:
         """The pure training step."""
-        return TrainStep(self.model, self.optimizer, self.loss, self.nonfinite)
+        return TrainStep(self.model, self.optimizer, self.loss, self.nonfinite, self.precision)
 
     def compiled_step(self) -> TrainStep | CompiledStep:
         """Make the training step that runs in the program's mode."""
@@ -133,7 +139,7 @@ class Program:
     @property
     def eval_step(self) -> EvalStep:
         """The pure evaluation step."""
-        return EvalStep(self.model, self.loss, self.seed)
+        return EvalStep(self.model, self.loss, self.seed, self.precision)
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -149,7 +155,14 @@ class Program:
 
     def init(self) -> TrainState:
         """Make the state before the first step."""
-        return steps.init(self.model, self.optimizer, seed=self.seed, stopper=self.stopper, tracker=self.tracker)
+        return steps.init(
+            self.model,
+            self.optimizer,
+            seed=self.seed,
+            stopper=self.stopper,
+            tracker=self.tracker,
+            precision=self.precision,
+        )
 
     def evaluated(self, state: TrainState) -> Variables:
         """Give the model of a state that is to be validated: see `evaluate`."""

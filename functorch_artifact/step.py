@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from functorch_artifact import keys, trees
+from functorch_artifact import precision as precisions
 from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
+from functorch_artifact.precision import LossScale, Precision
 from functorch_artifact.scores import ScoreCache
 from functorch_artifact.stoppers import EarlyStopper
 
@@ -53,6 +55,7 @@ class TrainState:
     stopper: Any = ()  # the early stopper's tree
     tracker: Any = ()  # the model tracker's tree
     scores: ScoreCache = attrs.field(factory=ScoreCache.empty)
+    loss_scale: Any = ()  # a `LossScale` in fp16
 
     @property
     def variables(self) -> Variables:
@@ -82,6 +85,7 @@ def init(
     seed: int = 0,
     stopper: EarlyStopper[Any, Any] | None = None,
     tracker: ModelTracker[Any] | None = None,
+    precision: Precision = "fp32",
 ) -> TrainState:
     """Make the state before the first step, on the device of the model's parameters.
 
@@ -91,9 +95,11 @@ def init(
         seed: the source of all randomness of the run, a signed 64-bit integer.
         stopper: the early stopper, if `advance` is to consult one.
         tracker: the model tracker, if `advance` is to keep a best model.
+        precision: that of the step; `fp16` keeps a loss scale in the state.
 
     Raises:
-        ConfigurationError: the model has no trainable parameter, or the seed is out of range.
+        ConfigurationError: the model has no trainable parameter, the seed is out of range, or the
+            precision is unknown.
     """
     variables = functional(model).variables
     if not variables.params:
@@ -105,6 +111,7 @@ def init(
         )
     if not -(2**63) <= seed < 2**63:
         raise ConfigurationError("is out of range", where="seed", expected="a signed 64-bit integer", got=seed)
+    precisions.check(precision, "precision")
     own = trees.snapshot(variables)
     return TrainState(
         params=own.params,
@@ -118,6 +125,7 @@ def init(
         batch=torch.tensor(0),
         stopper=() if stopper is None else stopper.init(),
         tracker=() if tracker is None else tracker.init(),
+        loss_scale=precisions.initial(precision, device_of(variables)),
     )
 
 
@@ -129,6 +137,7 @@ class TrainStep:
     tx: GradientTransformation
     loss: LossFunction | None = None
     nonfinite: NonfinitePolicy = "raise"
+    precision: Precision = "fp32"
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         """Take one optimizer step.
@@ -142,8 +151,9 @@ class TrainStep:
                 the parameters; or it is not finite and the policy is `raise` (checked here on
                 the CPU; elsewhere it would synchronise, and `fit` checks once an epoch).
             BatchError: the batch lacks a key that the model asks for.
+            ConfigurationError: the step is one in fp16 and the state has no loss scale.
         """
-        return run_kernel(self.kernel, self.nonfinite, state, batch)
+        return run_kernel(self.kernel, self.nonfinite, state, batch, self.precision)
 
     def kernel(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         """Take the step as tensor operations alone, for `torch.compile`, `vmap` and `make_fx`.
@@ -151,16 +161,32 @@ class TrainStep:
         Randomness is drawn from torch's global generators as they are: the caller seeds them.
         """
 
+        scale = state.loss_scale
+        if self.precision == "fp16" and not isinstance(scale, LossScale):
+            raise ConfigurationError(
+                "has no loss scale",
+                where="the state of a step in fp16",
+                fix="make it with init(..., precision='fp16')",
+            )
+
         def objective(params: dict[str, Tensor]) -> tuple[Tensor, tuple[Any, dict[str, Tensor]]]:
             variables = Variables(params, state.frozen, state.buffers)
-            raw, buffers = self.model.apply(variables, batch, train=True)
-            output = with_loss(raw, batch, self.loss)
-            return output["loss"], (output, buffers)
+            with precisions.autocast(self.precision, device_of(state)):
+                raw, buffers = self.model.apply(variables, batch, train=True)
+                output = with_loss(raw, batch, self.loss)
+            loss = output["loss"]
+            return (loss * scale.scale if isinstance(scale, LossScale) else loss), (output, buffers)
 
         grads, output, buffers = _gradient(objective, state.params)
+        unspoilt: Tensor | None = None
         with torch.no_grad():
+            if isinstance(scale, LossScale):
+                grads, unspoilt = precisions.unscaled(grads, scale)
+                scale = precisions.updated(scale, unspoilt)
             updates, opt_state = self.tx.update(grads, state.opt_state, state.params)
             params = apply_updates(state.params, updates)
+            if unspoilt is not None:
+                params, opt_state = _choose(unspoilt, (params, opt_state), (state.params, state.opt_state))
             if self.nonfinite != "raise":
                 finite = torch.isfinite(output["loss"])
                 params, buffers, opt_state = _choose(
@@ -173,6 +199,7 @@ class TrainStep:
                 opt_state=opt_state,
                 step=state.step + 1,
                 batch=state.batch + 1,
+                loss_scale=scale,
             )
         return following, output
 
@@ -183,6 +210,7 @@ def train_step(
     loss: LossFunction | None = None,
     *,
     nonfinite: NonfinitePolicy = "raise",
+    precision: Precision = "fp32",
 ) -> TrainStep:
     """Make the pure function `(TrainState, batch) -> (TrainState, output)`.
 
@@ -192,6 +220,12 @@ def train_step(
         loss: `loss(output, batch)`; by default the output's own `loss`.
         nonfinite: at a NaN or infinite loss, `raise`; or leave parameters, buffers and optimizer
             as they were and go on (`skip`), or end the run (`stop`, which `fit` carries out).
+        precision: what the model is computed in: `fp32`, or `tf32`, `bf16`, `fp16`, with parameters
+            and optimizer as they are; see `functorch_artifact.precision`. In fp16 a step whose
+            gradients overflow changes nothing but the loss scale.
+
+    Raises:
+        ConfigurationError: the precision is unknown.
 
     Example:
         >>> import torch
@@ -204,7 +238,8 @@ def train_step(
         >>> int(state.step), sorted(output)
         (1, ['loss', 'output'])
     """
-    return TrainStep(functional(model), tx, loss, nonfinite)
+    precisions.check(precision, "precision")
+    return TrainStep(functional(model), tx, loss, nonfinite, precision)
 
 
 def run_kernel(
@@ -212,13 +247,15 @@ def run_kernel(
     nonfinite: NonfinitePolicy,
     state: TrainState,
     batch: Any,
+    precision: Precision = "fp32",
 ) -> tuple[TrainState, dict[str, Any]]:
     """Run a step's kernel under the key of (seed, step), then look at the loss.
 
     Raises:
         LossError: the loss is on the CPU and not finite, and the policy is `raise`.
     """
-    with keys.seeded(keys.derive(int(state.seed), "step", int(state.step)), device_of(state)):
+    device, key = device_of(state), keys.derive(int(state.seed), "step", int(state.step))
+    with keys.seeded(key, device), precisions.kernels(precision, device):
         following, output = kernel(state, batch)
     loss = output["loss"]
     if nonfinite == "raise" and loss.device.type == "cpu" and not math.isfinite(loss.item()):
@@ -233,6 +270,7 @@ class EvalStep:
     model: FunctionalModel[Any]
     loss: LossFunction | None = None
     seed: int = 0
+    precision: Precision = "fp32"
 
     def __call__(self, variables: HasVariables, batch: Any) -> dict[str, Any]:
         """Evaluate a `TrainState` or `Variables` on one batch, without gradients.
@@ -241,14 +279,27 @@ class EvalStep:
         different epochs can be compared and a best score can be reproduced.
         """
         held = Variables(variables.params, variables.frozen, variables.buffers)
-        with torch.no_grad(), keys.seeded(keys.derive(self.seed, "eval"), device_of(held)):
+        device = device_of(held)
+        with (
+            torch.no_grad(),
+            keys.seeded(keys.derive(self.seed, "eval"), device),
+            precisions.kernels(self.precision, device),
+            precisions.autocast(self.precision, device),
+        ):
             raw, _ = self.model.apply(held, batch, train=False)
             return trees.detach(with_loss(raw, batch, self.loss, required=False))
 
 
-def eval_step(model: nn.Module | FunctionalModel[Any], loss: LossFunction | None = None, *, seed: int = 0) -> EvalStep:
-    """Make the pure function `(variables, batch) -> output` in eval mode."""
-    return EvalStep(functional(model), loss, seed)
+def eval_step(
+    model: nn.Module | FunctionalModel[Any],
+    loss: LossFunction | None = None,
+    *,
+    seed: int = 0,
+    precision: Precision = "fp32",
+) -> EvalStep:
+    """Make the pure function `(variables, batch) -> output` in eval mode; see `train_step`."""
+    precisions.check(precision, "precision")
+    return EvalStep(functional(model), loss, seed, precision)
 
 
 def advance(

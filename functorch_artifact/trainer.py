@@ -25,6 +25,7 @@ from functorch_artifact.driver import FitResult, fit
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.model_tracking import CriterionT, ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, LearningRate, from_torch
+from functorch_artifact.precision import Precision
 from functorch_artifact.program import Program
 from functorch_artifact.records import TrackingClient
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
@@ -65,6 +66,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         nonfinite: NonfinitePolicy = "raise",
         on_callback_error: Literal["raise", "warn"] = "raise",
         evaluate: Literal["latest", "ema"] = "latest",
+        precision: Precision = "fp32",
     ) -> Self:
         """Build the trainer of a model.
 
@@ -80,6 +82,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             nonfinite: what happens at a loss that is not finite; see `train_step`.
             on_callback_error: whether a callback that raises ends the run or is a warning.
             evaluate: the model that is validated, tracked and returned; see `Program`.
+            precision: what the model is computed in; see `train_step`.
 
         Raises:
             ConfigurationError: the hooks' values do not fit one another.
@@ -113,6 +116,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             nonfinite=nonfinite,
             on_callback_error=on_callback_error,
             evaluate=evaluate,
+            precision=precision,
             stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
             criterion=trainer._ask_criterion if trainer._overrides("_get_model_tracking_criterion") else None,
         )

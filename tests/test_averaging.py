@@ -215,7 +215,7 @@ def test_what_cannot_work_is_refused():
         optimizers.accumulate(optimizers.sgd(0.1), steps=0)
     with pytest.raises(OptimizerError, match="ema: decay is out of range"):
         optimizers.ema(optimizers.sgd(0.1), 1.0)
-    with pytest.raises(OptimizerError, match="is not the state of one average\n  expected: exactly one.*\n  got: 0"):
+    with pytest.raises(OptimizerError, match=r"is not the state of one average\n  expected: exactly one.*\n  got: 0"):
         optimizers.ema_params(optimizers.sgd(0.1).init({"w": torch.ones(1)}))
     with pytest.raises(OptimizerError, match="is not the state of one average"):
         attrs.evolve(program(), optimizer=optimizers.sgd(0.1))

@@ -17,8 +17,8 @@ ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
     0: {"errors", "trees"},
-    1: {"contracts", "records", "keys"},
     2: {"folds", "scores", "optimizers", "model", "metrics"},
+    1: {"contracts", "records", "keys", "precision"},
     3: {"stoppers", "model_tracking", "callbacks"},
     4: {"routines", "step"},
     5: {"compiling", "table_comparison"},

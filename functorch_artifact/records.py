@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 import numpy as np
@@ -41,6 +41,15 @@ class Score:
             return cls(float(raw.item() if isinstance(raw, Tensor | np.ndarray) else raw))
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise RecordError("is not a score", where=where, expected="one number", got=_describe(raw)) from error
+
+
+@attrs.frozen
+class Scale:
+    """How to read a score: its range, and which end is the better one."""
+
+    low: float = -float("inf")
+    high: float = float("inf")
+    better: Literal["lower", "higher"] | None = None
 
 
 @attrs.frozen(eq=False)

@@ -126,7 +126,7 @@ def test_renaming_categories_alike_on_both_sides_changes_nothing(table, names):
 @given(tables(), tables())
 def test_swapping_the_sides_swaps_every_juxtaposition(left, right):
     plan = TableComparisonPlan.of(*TableComparisonArrayCollectionType)
-    one, other = evaluate(left, right, SPEC, plan), evaluate(right, left, SPEC, plan)
+    one, other = (evaluate(*pair, SPEC, plan).values for pair in ((left, right), (right, left)))
     for name, value in one.items():
         for column, pair in value.values.items():
             np.testing.assert_array_equal(pair, other[name].values[column][::-1])

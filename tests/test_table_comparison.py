@@ -201,7 +201,7 @@ def test_equal_categories_are_one_whatever_their_dtype(dtypes):
 def test_the_order_of_columns_and_rows_does_not_matter():
     real, synthetic = mixed(300, 0), mixed(300, 1)
     shuffled = synthetic.sample(frac=1, random_state=0)[list(reversed(synthetic.columns))]
-    for name, value in evaluate(real, synthetic).items():
+    for name, value in evaluate(real, synthetic).values.items():
         other = evaluate(real, shuffled)[name]
         if isinstance(value, records.Score):
             assert other.value == pytest.approx(value.value, abs=1e-9)
@@ -398,14 +398,14 @@ def test_a_plan_takes_an_artifact_of_ones_own():
     real, synthetic = mixed(200, 0), mixed(200, 1)
     plan = TableComparisonPlan.of(worst)
     assert plan.score_names == ("WORST_JS_DISTANCE",)
-    assert evaluate(real, synthetic, plan=plan) == {
+    assert evaluate(real, synthetic, plan=plan).values == {
         "WORST_JS_DISTANCE": records.Score(max(js(real, synthetic).values()))
     }
 
 
 def test_by_default_all_scores_are_evaluated():
     real = mixed(100, 0)
-    assert set(evaluate(real, real)) == {"MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE"}
+    assert set(evaluate(real, real).values) == {"MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE"}
 
 
 def test_no_two_members_share_a_name_and_each_computes_its_modality():
@@ -414,7 +414,7 @@ def test_no_two_members_share_a_name_and_each_computes_its_modality():
     assert len(kinds) == 6
     members = [member for kind in kinds for member in kind]
     assert len({member.value for member in members}) == len(members) == 15
-    found = evaluate(real, mixed(60, 1), plan=TableComparisonPlan.of(*members))
+    found = evaluate(real, mixed(60, 1), plan=TableComparisonPlan.of(*members)).values
     for member in members:
         assert type(found[member.value]).__name__ == type(member).__name__[len("TableComparison") : -len("Type")]
 
@@ -431,8 +431,16 @@ def test_a_plan_that_cannot_be_is_refused():
         TableComparisonPlan.of(TableComparisonPlotType.PDF, TableComparisonPlotType.PDF)
     with pytest.raises(ConfigurationError, match=r"artifact 'X': computes an unknown kind of value"):
         Artifact("X", float, lambda _: 1.0)
-    with pytest.raises(RecordError, match="X: is not a score"):
-        evaluate(mixed(9, 0), mixed(9, 0), plan=TableComparisonPlan.of(Artifact("X", records.Score, lambda _: "one")))
+
+
+def test_an_artifact_that_raises_is_a_failure_of_the_report():
+    plan = TableComparisonPlan.of(
+        Artifact("X", records.Score, lambda _: "one"), TableComparisonScoreType.MEAN_JS_DISTANCE
+    )
+    report = evaluate(mixed(9, 0), mixed(9, 0), plan=plan)
+    assert list(report.scores.index) == ["MEAN_JS_DISTANCE"]
+    (error,) = report.failures.values()
+    assert isinstance(error, RecordError) and "X: is not a score" in str(error)
 
 
 # The whole

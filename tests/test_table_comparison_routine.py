@@ -94,7 +94,7 @@ def test_records_carry_their_place_and_hold_what_evaluate_gives():
     with keys.seeded(7):
         synthetic = model.generate(Scaled(250))
     pd.testing.assert_frame_equal(values.pop("SYNTHETIC").frame, synthetic)
-    assert values == evaluate(REAL, synthetic, SPEC)
+    assert values == evaluate(REAL, synthetic, SPEC).values
     assert set(records.scores(outcome.records)) == {
         "MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE/a", "JS_DISTANCE/b",
     }  # fmt: skip

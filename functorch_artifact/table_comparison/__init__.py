@@ -4,14 +4,15 @@ Belongs here: the front door of the domain. Does not: any behaviour.
 Floor 5.
 """
 
+from functorch_artifact.artifacts import Artifact
 from functorch_artifact.table_comparison.artifacts import (
-    Artifact,
     TableComparisonArrayCollectionType,
     TableComparisonArrayType,
     TableComparisonPlotCollectionType,
     TableComparisonPlotType,
     TableComparisonScoreCollectionType,
     TableComparisonScoreType,
+    toolkit,
 )
 from functorch_artifact.table_comparison.comparison import Comparison, Reference
 from functorch_artifact.table_comparison.model import (
@@ -23,6 +24,13 @@ from functorch_artifact.table_comparison.model import (
 from functorch_artifact.table_comparison.plan import TableComparisonPlan, evaluate
 from functorch_artifact.table_comparison.routine import TableComparisonRoutine
 from functorch_artifact.table_comparison.spec import TabularSpec
+
+score = toolkit.score
+score_collection = toolkit.score_collection
+array = toolkit.array
+array_collection = toolkit.array_collection
+plot = toolkit.plot
+plot_collection = toolkit.plot_collection
 
 __all__ = [
     "Artifact",
@@ -41,5 +49,12 @@ __all__ = [
     "TableComparisonScoreType",
     "TableSynthesizer",
     "TabularSpec",
+    "array",
+    "array_collection",
     "evaluate",
+    "plot",
+    "plot_collection",
+    "score",
+    "score_collection",
+    "toolkit",
 ]

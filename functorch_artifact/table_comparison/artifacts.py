@@ -7,31 +7,27 @@ Floor 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any
 
-import attrs
 import numpy as np
 
-from functorch_artifact import records
-from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.artifacts import ArtifactType, Toolkit
 from functorch_artifact.table_comparison import plots
 from functorch_artifact.table_comparison.comparison import Comparison
 
 
-class TableComparisonScoreType(StrEnum):
+class TableComparisonScoreType(ArtifactType):
     """Numbers."""
 
     MEAN_JS_DISTANCE = "MEAN_JS_DISTANCE"
     CORRELATION_DISTANCE = "CORRELATION_DISTANCE"
 
 
-class TableComparisonArrayType(StrEnum):
+class TableComparisonArrayType(ArtifactType):
     """Arrays: there is none so far."""
 
 
-class TableComparisonPlotType(StrEnum):
+class TableComparisonPlotType(ArtifactType):
     """Pictures."""
 
     PDF = "PDF"
@@ -40,13 +36,13 @@ class TableComparisonPlotType(StrEnum):
     PCA_JUXTAPOSITION = "PCA_JUXTAPOSITION"
 
 
-class TableComparisonScoreCollectionType(StrEnum):
+class TableComparisonScoreCollectionType(ArtifactType):
     """Numbers by column."""
 
     JS_DISTANCE = "JS_DISTANCE"
 
 
-class TableComparisonArrayCollectionType(StrEnum):
+class TableComparisonArrayCollectionType(ArtifactType):
     """Arrays [real, synthetic] by numeric column."""
 
     MEAN_JUXTAPOSITION = "MEAN_JUXTAPOSITION"
@@ -59,91 +55,56 @@ class TableComparisonArrayCollectionType(StrEnum):
     MAX_JUXTAPOSITION = "MAX_JUXTAPOSITION"
 
 
-class TableComparisonPlotCollectionType(StrEnum):
+class TableComparisonPlotCollectionType(ArtifactType):
     """Pictures by name: there is none so far."""
 
 
-ArtifactType: TypeAlias = (
-    TableComparisonScoreType
-    | TableComparisonArrayType
-    | TableComparisonPlotType
-    | TableComparisonScoreCollectionType
-    | TableComparisonArrayCollectionType
-    | TableComparisonPlotCollectionType
+toolkit = Toolkit[Comparison](
+    "table_comparison",
+    {
+        "comparison": lambda comparison: comparison,
+        "real": lambda comparison: comparison.real.frame,
+        "synthetic": lambda comparison: comparison.synthetic.frame,
+        "spec": lambda comparison: comparison.spec,
+    },
+    resample=Comparison.resample,
 )
+"""All artifacts of the domain: a function of one's own joins them by `@toolkit.score("NAME")`, and
+may ask for `real` and `synthetic` (pandas tables), `spec`, or the whole `comparison`."""
 
 
-def _juxtaposition(statistic: str) -> Callable[[Comparison], dict[str, Any]]:
-    return lambda comparison: {
-        name: np.array([comparison.real.statistics[name][statistic], comparison.synthetic.statistics[name][statistic]])
-        for name in comparison.spec.numeric
-    }
+@toolkit.score(TableComparisonScoreType.MEAN_JS_DISTANCE, low=0.0, high=1.0, better="lower", noise="resample")
+def mean_js_distance(comparison: Comparison) -> float:
+    """Average the columns' Jensen-Shannon distances."""
+    return float(np.mean(list(comparison.js_distances.values())))
 
 
-_COMPUTE: Final[Mapping[ArtifactType, Callable[[Comparison], Any]]] = {
-    TableComparisonScoreType.MEAN_JS_DISTANCE: lambda comparison: np.mean(list(comparison.js_distances.values())),
-    TableComparisonScoreType.CORRELATION_DISTANCE: lambda comparison: comparison.correlation_distance,
-    TableComparisonScoreCollectionType.JS_DISTANCE: lambda comparison: comparison.js_distances,
-    TableComparisonPlotType.PDF: plots.pdf,
-    TableComparisonPlotType.CDF: plots.cdf,
-    TableComparisonPlotType.CORRELATION_HEATMAP_JUXTAPOSITION: plots.correlation_heatmaps,
-    TableComparisonPlotType.PCA_JUXTAPOSITION: plots.pca,
-    **{each: _juxtaposition(each.removesuffix("_JUXTAPOSITION")) for each in TableComparisonArrayCollectionType},
-}
-
-_MODALITIES: Final[Mapping[type[StrEnum], Any]] = {
-    TableComparisonScoreType: records.Score,
-    TableComparisonArrayType: records.Array,
-    TableComparisonPlotType: records.Plot,
-    TableComparisonScoreCollectionType: records.ScoreCollection,
-    TableComparisonArrayCollectionType: records.ArrayCollection,
-    TableComparisonPlotCollectionType: records.PlotCollection,
-}
+@toolkit.score(TableComparisonScoreType.CORRELATION_DISTANCE, low=0.0, high=2.0, better="lower", noise="resample")
+def correlation_distance(comparison: Comparison) -> float:
+    """Average how much the associations of each two columns differ."""
+    return comparison.correlation_distance
 
 
-@attrs.frozen
-class Artifact:
-    """One named function of a comparison; call it for the record's value.
+@toolkit.score_collection(
+    TableComparisonScoreCollectionType.JS_DISTANCE, low=0.0, high=1.0, better="lower", noise="resample"
+)
+def js_distance(comparison: Comparison) -> dict[str, float]:
+    """Measure each column's Jensen-Shannon distance."""
+    return comparison.js_distances
 
-    Args:
-        name: the record's name.
-        modality: the class of value that it computes, one of `Score`, `Array`, `Plot` and their
-            collections in `functorch_artifact.records`.
-        compute: a pure function to what `modality.of` takes, e.g. a number or a figure.
 
-    Example:
-        >>> from functorch_artifact.records import Score
-        >>> worst = Artifact("WORST_JS_DISTANCE", Score, lambda each: max(each.js_distances.values()))
-    """
+toolkit.plot(TableComparisonPlotType.PDF)(plots.pdf)
+toolkit.plot(TableComparisonPlotType.CDF)(plots.cdf)
+toolkit.plot(TableComparisonPlotType.CORRELATION_HEATMAP_JUXTAPOSITION)(plots.correlation_heatmaps)
+toolkit.plot(TableComparisonPlotType.PCA_JUXTAPOSITION)(plots.pca)
 
-    name: str
-    modality: Any
-    compute: Callable[[Comparison], Any]
 
-    def __attrs_post_init__(self) -> None:
-        if self.modality not in _MODALITIES.values():
-            raise ConfigurationError(
-                "computes an unknown kind of value",
-                where=f"artifact {self.name!r}",
-                expected=[each.__name__ for each in _MODALITIES.values()],
-                got=self.modality,
-            )
+def _juxtapose(statistic: str) -> None:
+    @toolkit.array_collection(f"{statistic}_JUXTAPOSITION")
+    def juxtaposition(comparison: Comparison) -> dict[str, Any]:
+        sides = comparison.real.statistics, comparison.synthetic.statistics
+        return {name: np.array([side[name][statistic] for side in sides]) for name in comparison.spec.numeric}
 
-    @classmethod
-    def of(cls, member: ArtifactType) -> Artifact:
-        """Look up the artifact of an enumeration's member."""
-        return cls(member.value, _MODALITIES[type(member)], _COMPUTE[member])
 
-    @property
-    def score_name(self) -> str | None:
-        """The name of the scores it logs (`NAME/*` for a collection), `None` if it logs none."""
-        return {records.Score: self.name, records.ScoreCollection: f"{self.name}/*"}.get(self.modality)
-
-    def __call__(self, comparison: Comparison) -> records.Value:
-        """Compute the value.
-
-        Raises:
-            RecordError: `compute` returned something else.
-        """
-        value: records.Value = self.modality.of(self.compute(comparison), self.name)
-        return value
+for _each in TableComparisonArrayCollectionType:
+    _juxtapose(_each.removesuffix("_JUXTAPOSITION"))

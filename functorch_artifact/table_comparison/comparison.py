@@ -35,6 +35,29 @@ class Side:
     """Categories: the real ones first, then those that only this side has."""
     edges: Mapping[str, Floats]
     """Bins of the numeric columns, by the real side's quantiles."""
+    dtypes: Mapping[str, Any]
+    """The columns' pandas dtypes."""
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows."""
+        return len(next(iter((*self.numbers.values(), *self.codes.values()))))
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table again: its values and dtypes, in the specification's order, under an index of its own."""
+        columns: dict[str, Any] = dict(self.numbers)
+        for name, codes in self.codes.items():
+            labels = np.empty(len(self.labels[name]) + 1, dtype=object)
+            labels[1:] = self.labels[name]
+            columns[name] = labels[codes]
+        return pd.DataFrame({name: pd.Series(each).astype(self.dtypes[name]) for name, each in columns.items()})
+
+    def take(self, rows: Ints, edges: Mapping[str, Floats] | None = None) -> Side:
+        """Choose rows, possibly some of them often, and keep categories and bins (or give others)."""
+        numbers = {name: values[rows] for name, values in self.numbers.items()}
+        codes = {name: values[rows] for name, values in self.codes.items()}
+        return Side(numbers, codes, self.labels, self.edges if edges is None else edges, self.dtypes)
 
     @cached_property
     def counts(self) -> Mapping[str, Ints]:
@@ -79,8 +102,16 @@ class Reference:
         self.side = Side(
             numbers,
             *_encode(real, dict.fromkeys(spec.categorical, ()), "the real table"),
-            {name: quantile_edges(values, spec.n_bins) for name, values in numbers.items()},
+            _edges(numbers, spec),
+            _dtypes(real, spec),
         )
+
+    @classmethod
+    def of(cls, side: Side, spec: TabularSpec) -> Reference:
+        """Make a reference of a side, without a table."""
+        reference = cls.__new__(cls)
+        reference.spec, reference.side = spec, side
+        return reference
 
     @cached_property
     def projection(self) -> Projection:
@@ -98,6 +129,7 @@ class Reference:
             {name: _numbers(synthetic[name]) for name in self.spec.numeric},
             *_encode(synthetic, self.side.labels, "the synthetic table"),
             self.side.edges,
+            _dtypes(synthetic, self.spec),
         )
         return Comparison(self, side)
 
@@ -118,6 +150,18 @@ class Comparison:
     def real(self) -> Side:
         """The real side."""
         return self.reference.side
+
+    def resample(self, seed: int) -> Comparison:
+        """Draw both tables anew from the real one: what a perfect synthesizer would have come to.
+
+        Rows are drawn with replacement, as many a side as there are, so the values that artifacts
+        take on the result are noise.
+        """
+        random = np.random.default_rng((seed, 0x7AB1E))
+        n = self.real.n_rows
+        rows, drawn = random.integers(0, n, n), random.integers(0, n, self.synthetic.n_rows)
+        edges = _edges({name: values[rows] for name, values in self.real.numbers.items()}, self.spec)
+        return Comparison(Reference.of(self.real.take(rows, edges), self.spec), self.real.take(drawn, edges))
 
     @cached_property
     def js_distances(self) -> dict[str, float]:
@@ -146,6 +190,15 @@ def _check(frame: Any, spec: TabularSpec, what: str) -> None:
     spec.validate(frame, what)
     if frame.empty:
         raise TableError("is empty", where=what, expected="at least one row", got="0 rows")
+
+
+def _edges(numbers: Mapping[str, Floats], spec: TabularSpec) -> dict[str, Floats]:
+    return {name: quantile_edges(values, spec.n_bins) for name, values in numbers.items()}
+
+
+def _dtypes(frame: pd.DataFrame, spec: TabularSpec) -> dict[str, Any]:
+    dtypes = dict(zip(frame.columns, frame.dtypes, strict=True))
+    return {name: dtypes[name] for name in spec.columns}
 
 
 def _numbers(column: pd.Series[Any]) -> Floats:

@@ -7,31 +7,22 @@ Floor 5.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import Self
-
 import attrs
 import pandas as pd
 
-from functorch_artifact.errors import ConfigurationError
-from functorch_artifact.records import Value
+from functorch_artifact.plans import ArtifactPlan
+from functorch_artifact.report import Report
 from functorch_artifact.table_comparison.artifacts import (
-    Artifact,
-    ArtifactType,
-    TableComparisonArrayCollectionType,
-    TableComparisonArrayType,
-    TableComparisonPlotCollectionType,
-    TableComparisonPlotType,
     TableComparisonScoreCollectionType,
     TableComparisonScoreType,
+    toolkit,
 )
-from functorch_artifact.table_comparison.comparison import Reference
+from functorch_artifact.table_comparison.comparison import Comparison, Reference
 from functorch_artifact.table_comparison.spec import TabularSpec
 
 
 @attrs.frozen
-class TableComparisonPlan:
+class TableComparisonPlan(ArtifactPlan[Comparison]):
     """Say which artifacts to compute: by the hooks of a subclass, or by value with `of`.
 
     Raises:
@@ -48,65 +39,39 @@ class TableComparisonPlan:
         ('JS_DISTANCE/*',)
     """
 
-    artifacts: tuple[Artifact, ...] = attrs.Factory(lambda self: self._from_hooks(), takes_self=True)
+    toolkit = toolkit
 
-    def _from_hooks(self) -> tuple[Artifact, ...]:
-        return tuple(
-            Artifact.of(member)
-            for hook, kind in (
-                (self._get_score_types, TableComparisonScoreType),
-                (self._get_array_types, TableComparisonArrayType),
-                (self._get_plot_types, TableComparisonPlotType),
-                (self._get_score_collection_types, TableComparisonScoreCollectionType),
-                (self._get_array_collection_types, TableComparisonArrayCollectionType),
-                (self._get_plot_collection_types, TableComparisonPlotCollectionType),
-            )
-            for member in _of_kind(hook(), kind, f"{type(self).__name__}.{hook.__name__}")
-        )
+    def evaluate(
+        self, real: pd.DataFrame, synthetic: pd.DataFrame, spec: TabularSpec | None = None, *, noise: bool = True
+    ) -> Report:
+        """Compare two tables, outside of any training.
 
-    def __attrs_post_init__(self) -> None:
-        names = [artifact.name for artifact in self.artifacts]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigurationError("names artifacts twice", where=type(self).__name__, got=twice)
+        Args:
+            real: the real table, at least one row.
+            synthetic: the synthetic table, at least one row.
+            spec: the columns; by default inferred from `real`.
+            noise: whether to tell what a perfect model would score; it multiplies the cost.
 
-    @classmethod
-    def of(cls, *artifacts: ArtifactType | Artifact) -> Self:
-        """Make a plan by value, of members of the enumerations and of artifacts of your own."""
-        return cls(tuple(each if isinstance(each, Artifact) else Artifact.of(each) for each in artifacts))
+        Raises:
+            TableError: a table is empty or differs from `spec`.
 
-    @property
-    def score_names(self) -> tuple[str, ...]:
-        """The scores that the plan logs; a name ending in `/*` stands for a collection's."""
-        return tuple(artifact.score_name for artifact in self.artifacts if artifact.score_name)
-
-    @staticmethod
-    def _get_score_types() -> Sequence[TableComparisonScoreType]:
-        return []
-
-    @staticmethod
-    def _get_array_types() -> Sequence[TableComparisonArrayType]:
-        return []
-
-    @staticmethod
-    def _get_plot_types() -> Sequence[TableComparisonPlotType]:
-        return []
-
-    @staticmethod
-    def _get_score_collection_types() -> Sequence[TableComparisonScoreCollectionType]:
-        return []
-
-    @staticmethod
-    def _get_array_collection_types() -> Sequence[TableComparisonArrayCollectionType]:
-        return []
-
-    @staticmethod
-    def _get_plot_collection_types() -> Sequence[TableComparisonPlotCollectionType]:
-        return []
+        Example:
+            >>> import pandas as pd
+            >>> real = pd.DataFrame({"age": [30, 40, 50, 60], "city": ["Rome", "Bern", "Bern", "Rome"]})
+            >>> plan = TableComparisonPlan.of(TableComparisonScoreType.MEAN_JS_DISTANCE)
+            >>> plan.evaluate(real, real).scores.loc["MEAN_JS_DISTANCE", "value"].item()
+            0.0
+        """
+        comparison = Reference(real, spec or TabularSpec.from_frame(real)).compare(synthetic)
+        about = {"real rows": len(real), "synthetic rows": len(synthetic)}
+        return self.report(comparison, noise=noise, title="Synthetic table against the real one", about=about)
 
 
 def all_scores() -> TableComparisonPlan:
-    """Plan every score and every collection of scores."""
-    return TableComparisonPlan.of(*TableComparisonScoreType, *TableComparisonScoreCollectionType)
+    """Plan every score and every collection of scores that is cheap and needs no extra."""
+    return TableComparisonPlan.of(
+        *(each for each in toolkit if each.name in {*TableComparisonScoreType, *TableComparisonScoreCollectionType})
+    )
 
 
 def evaluate(
@@ -114,17 +79,10 @@ def evaluate(
     synthetic: pd.DataFrame,
     spec: TabularSpec | None = None,
     plan: TableComparisonPlan | None = None,
-) -> Mapping[str, Value]:
-    """Compare two tables, outside of any training.
-
-    Args:
-        real: the real table, at least one row.
-        synthetic: the synthetic table, at least one row.
-        spec: the columns; by default inferred from `real`.
-        plan: what to compute; by default all scores.
-
-    Returns:
-        The value of each artifact, by name.
+    *,
+    noise: bool = True,
+) -> Report:
+    """Compare two tables by a plan, by default all scores; see `TableComparisonPlan.evaluate`.
 
     Raises:
         TableError: a table is empty or differs from `spec`.
@@ -135,17 +93,4 @@ def evaluate(
         >>> evaluate(real, real)["MEAN_JS_DISTANCE"]
         Score(value=0.0)
     """
-    comparison = Reference(real, spec or TabularSpec.from_frame(real)).compare(synthetic)
-    return {artifact.name: artifact(comparison) for artifact in (plan or all_scores()).artifacts}
-
-
-def _of_kind(members: Iterable[ArtifactType], kind: type[StrEnum], where: str) -> Iterable[ArtifactType]:
-    for member in members:
-        if not isinstance(member, kind):
-            raise ConfigurationError(
-                "returns an artifact of another kind",
-                where=where,
-                expected=f"members of {kind.__name__}",
-                got=repr(member),
-            )
-        yield member
+    return (plan or all_scores()).evaluate(real, synthetic, spec, noise=noise)

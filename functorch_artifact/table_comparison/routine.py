@@ -7,16 +7,14 @@ Floor 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, Final, Generic, Self
+from typing import Any, ClassVar, Final, Generic, Self
 
 import pandas as pd
 
 from functorch_artifact.errors import ConfigurationError, TableError
-from functorch_artifact.records import Table, TrackingClient, Value
-from functorch_artifact.routines import ArtifactRoutine
-from functorch_artifact.table_comparison.comparison import Reference
+from functorch_artifact.records import TrackingClient
+from functorch_artifact.routines import PlanRoutine
+from functorch_artifact.table_comparison.comparison import Comparison, Reference
 from functorch_artifact.table_comparison.model import GenerationParamsTCov, TableSynthesizer
 from functorch_artifact.table_comparison.plan import TableComparisonPlan, all_scores
 from functorch_artifact.table_comparison.spec import TabularSpec
@@ -26,7 +24,7 @@ EXPORT_NAME: Final = "SYNTHETIC"
 
 
 class TableComparisonRoutine(
-    ArtifactRoutine[TableSynthesizer[Any, Any, GenerationParamsTCov]],
+    PlanRoutine[TableSynthesizer[Any, Any, GenerationParamsTCov]],
     Generic[GenerationParamsTCov],
 ):
     """Generate a table when due, compare it with the real one, and export it if asked to.
@@ -53,6 +51,8 @@ class TableComparisonRoutine(
     gives less is wanted.
     """
 
+    export_name: ClassVar[str] = EXPORT_NAME
+
     def __init__(
         self,
         real: pd.DataFrame,
@@ -65,18 +65,15 @@ class TableComparisonRoutine(
         tracking_client: TrackingClient | None = None,
         split: str | None = "VALIDATION",
     ) -> None:
-        super().__init__(period=period, split=split, tracking_client=tracking_client)
-        if export_period is not None and (export_period < 1 or export_period % period):
-            raise ConfigurationError(
-                "falls on epochs without a synthetic table",
-                where=f"{type(self).__name__}.export_period",
-                expected=f"a multiple of the period, {period}",
-                got=export_period,
-            )
+        super().__init__(
+            plan if plan is not None else all_scores(),
+            period=period,
+            export_period=export_period,
+            split=split,
+            tracking_client=tracking_client,
+        )
         self.reference = Reference(real, spec)
         self.generation_params = generation_params
-        self.plan = plan if plan is not None else all_scores()
-        self.export_period = export_period
 
     @classmethod
     def build(
@@ -117,23 +114,13 @@ class TableComparisonRoutine(
     def _get_artifact_plan() -> TableComparisonPlan:
         return all_scores()
 
-    @staticmethod
-    def _get_period() -> int:
-        return 1
-
-    @staticmethod
-    def _get_export_period() -> int | None:
-        return None
-
     @property
-    def score_names(self) -> tuple[str, ...]:
-        """The scores it logs; a name ending in `/*` stands for a collection's."""
-        return self.plan.score_names
+    def shared(self) -> tuple[object, ...]:
+        """The real side."""
+        return (self.reference,)
 
-    def artifacts(
-        self, model: TableSynthesizer[Any, Any, GenerationParamsTCov], epoch: int
-    ) -> Iterator[tuple[str, Callable[[], Value]]]:
-        """Generate one table and name its artifacts.
+    def produce(self, model: TableSynthesizer[Any, Any, GenerationParamsTCov]) -> tuple[Comparison, pd.DataFrame]:
+        """Generate one table and put it beside the real one.
 
         Raises:
             TableError: `generate` returned no table, or one that is empty or differs from the
@@ -147,8 +134,4 @@ class TableComparisonRoutine(
                 expected="a pandas DataFrame",
                 got=type(synthetic).__name__,
             )
-        comparison = self.reference.compare(synthetic)
-        for artifact in self.plan.artifacts:
-            yield artifact.name, partial(artifact, comparison)
-        if self.export_period is not None and epoch % self.export_period == 0:
-            yield EXPORT_NAME, partial(Table, synthetic.copy())
+        return self.reference.compare(synthetic), synthetic

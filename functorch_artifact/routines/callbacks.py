@@ -1,29 +1,19 @@
-"""Routines: which callbacks run on what, and how one sweep serves them all.
+"""Callbacks over batches: which run on what, and how one sweep serves them all.
 
-Belongs here: `BatchRoutine`, `DataLoaderRoutine` and the domain-free `ArtifactRoutine`, as pure
-reducers to outcomes. Does not: iterating over loaders, moving data, or storing records (`driver`).
+Belongs here: `BatchRoutine` and `DataLoaderRoutine`, as pure reducers to outcomes. Does not:
+iterating over loaders, moving data, or storing records (`driver`).
 Floor 4.
-
-A callback that raises is isolated: the sweep goes on for the others, and the outcome carries a
-`Failure` that names callback, epoch and split. What happens then is the program's policy.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Self, final
 
 import attrs
 
-from functorch_artifact.callbacks import Callback, check_period
-from functorch_artifact.contracts import (
-    BatchResult,
-    Loader,
-    ModelInputTContr,
-    ModelOutputTContr,
-    ModelTContr,
-)
+from functorch_artifact.callbacks import Callback
+from functorch_artifact.contracts import BatchResult, Loader, ModelInputTContr, ModelOutputTContr
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.records import (
     Array,
@@ -34,47 +24,13 @@ from functorch_artifact.records import (
     Score,
     ScoreCollection,
     TrackingClient,
-    Value,
-    scores,
 )
+from functorch_artifact.routines.outcomes import Failure, Outcome
 
 
 def as_tuple(items: Iterable[Any]) -> tuple[Any, ...]:
     """Convert a field's argument, for callers who pass a list."""
     return tuple(items)
-
-
-@attrs.frozen(eq=False)
-class Failure:
-    """One callback that raised."""
-
-    callback: str
-    epoch: int
-    split: str | None
-    error: Exception
-
-    @property
-    def where(self) -> str:
-        """The place, e.g. `callback 'VAL_LOSS', epoch 3, split VALIDATION`."""
-        return f"callback {self.callback!r}, epoch {self.epoch}" + (f", split {self.split}" if self.split else "")
-
-    @property
-    def what(self) -> str:
-        """The error, e.g. `KeyError: 'price'`."""
-        return f"{type(self.error).__name__}: {self.error}"
-
-
-@attrs.frozen(eq=False)
-class Outcome:
-    """What a routine gives: records, and the failures of callbacks that raised."""
-
-    records: tuple[Record, ...] = ()
-    failures: tuple[Failure, ...] = ()
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """The numbers among the records: a score by its name, a collection's as `NAME/key`."""
-        return scores(self.records)
 
 
 class _CallbackHooks(Generic[ModelInputTContr, ModelOutputTContr]):
@@ -251,62 +207,6 @@ class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
         folded = ((c, accumulators[i], step) for i, c in enumerate(due) if i not in failures)
         outcome = _finish(folded, epoch, self.split)
         return Outcome(outcome.records, (*failures.values(), *outcome.failures))
-
-
-class ArtifactRoutine(ABC, Generic[ModelTContr]):
-    """Validate a whole model by artifacts: base of the domain toolkits' routines.
-
-    Args:
-        period: run every so many epochs.
-        split: the records' split.
-        tracking_client: where the records go; by default, where the run's records go.
-
-    Raises:
-        ConfigurationError: `period` is below 1.
-    """
-
-    def __init__(
-        self, *, period: int = 1, split: str | None = None, tracking_client: TrackingClient | None = None
-    ) -> None:
-        check_period(period, type(self).__name__)
-        self.period = period
-        self.split = split
-        self.tracking_client = tracking_client
-
-    @property
-    @abstractmethod
-    def score_names(self) -> tuple[str, ...]:
-        """The scores it logs; a name ending in `/*` stands for a collection's."""
-
-    @abstractmethod
-    def artifacts(self, model: ModelTContr, epoch: int) -> Iterable[tuple[str, Callable[[], Value]]]:
-        """Name the artifacts of a model, each with the function that computes it.
-
-        Work that all of them need, such as generation, is done here, once. `model` is in eval
-        mode and holds the weights of the end of `epoch`; torch's global generators run from a
-        key of their own.
-        """
-
-    @final
-    def due(self, epoch: int) -> bool:
-        """Say whether the routine runs at the end of an epoch."""
-        return epoch % self.period == 0
-
-    @final
-    def run(self, model: ModelTContr, epoch: int, step: int) -> Outcome:
-        """Compute all artifacts; one that raises does not keep the others from being computed."""
-        try:
-            named = list(self.artifacts(model, epoch))
-        except Exception as error:
-            return Outcome((), (Failure(type(self).__name__, epoch, self.split, error),))
-        made: list[Record] = []
-        failures: list[Failure] = []
-        for name, compute in named:
-            try:
-                made.append(Record(name, compute(), epoch, step, self.split))
-            except Exception as error:
-                failures.append(Failure(name, epoch, self.split, error))
-        return Outcome(tuple(made), tuple(failures))
 
 
 def _finish(folded: Iterable[tuple[Callback[Any, Any], Any, int]], epoch: int, split: str | None) -> Outcome:

@@ -1,0 +1,171 @@
+"""Plans: a choice of a domain's artifacts, and its evaluation outside of training.
+
+Belongs here: `ArtifactPlan`, the base of the domains' plans. Does not: artifacts (`artifacts`),
+when they are due in training (`routines`), what a report looks like (`report`).
+Floor 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Generic, Self
+
+import attrs
+
+from functorch_artifact.artifact_settings import settings
+from functorch_artifact.artifacts import Artifact, Choice, Chosen, ResourceT, Toolkit
+from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.records import (
+    Array,
+    ArrayCollection,
+    Plot,
+    PlotCollection,
+    Score,
+    ScoreCollection,
+    Value,
+)
+from functorch_artifact.report import Finding, Report
+
+N_RESAMPLES: Final = 5
+"""Resamples that a noise floor is the mean over."""
+
+
+@attrs.frozen
+class ArtifactPlan(Generic[ResourceT]):
+    """Say which artifacts to compute: by the hooks of a subclass, or by value with `of`.
+
+    A hook may return members of its enumeration, names of artifacts of one's own, artifacts, and
+    any of them with parameters. What `.artifact-ml/<toolkit>.json` says of a member's parameters is
+    taken where the plan says nothing (see `artifact_settings`).
+
+    Raises:
+        ConfigurationError: an artifact is there twice, there is no such artifact, or a hook returns
+            another hook's kind.
+    """
+
+    toolkit: ClassVar[Toolkit[Any]]
+    """The domain's artifacts; each domain's plan sets it."""
+
+    artifacts: tuple[Artifact[ResourceT], ...] = attrs.Factory(lambda self: self._from_hooks(), takes_self=True)
+
+    def _from_hooks(self) -> tuple[Artifact[ResourceT], ...]:
+        hooks: Mapping[Any, Any] = {
+            Score: self._get_score_types,
+            Array: self._get_array_types,
+            Plot: self._get_plot_types,
+            ScoreCollection: self._get_score_collection_types,
+            ArrayCollection: self._get_array_collection_types,
+            PlotCollection: self._get_plot_collection_types,
+        }
+        found = []
+        for modality, hook in hooks.items():
+            for artifact in self._find(hook()):
+                if artifact.modality is not modality:
+                    raise ConfigurationError(
+                        "returns an artifact of another kind",
+                        where=f"{type(self).__name__}.{hook.__name__}",
+                        expected=f"artifacts that compute a {modality.__name__}",
+                        got=f"{artifact.name!r}, which computes a {artifact.modality.__name__}",
+                    )
+                found.append(artifact)
+        return tuple(found)
+
+    def __attrs_post_init__(self) -> None:
+        names = [artifact.name for artifact in self.artifacts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigurationError(
+                "names artifacts twice",
+                where=type(self).__name__,
+                got=twice,
+                fix="name one of them otherwise: artifact.named(...)",
+            )
+
+    @classmethod
+    def of(cls, *artifacts: Chosen, **options: Any) -> Self:
+        """Make a plan by value, of members of the enumerations, names, and artifacts of your own.
+
+        Raises:
+            ConfigurationError: there is no such artifact, or it does not take the parameters.
+        """
+        return cls(cls._find(artifacts), **options)
+
+    @classmethod
+    def _find(cls, chosen: Iterable[Chosen]) -> tuple[Artifact[ResourceT], ...]:
+        preset = settings(cls.toolkit.name)
+        found = []
+        for each in chosen:
+            artifact = cls.toolkit.find(each)
+            if not isinstance(each, Artifact) and artifact.name in preset:
+                given = each.parameters if isinstance(each, Choice) else {}
+                artifact = artifact(**{**preset[artifact.name], **given})
+            found.append(artifact)
+        return tuple(found)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores that the plan logs; a name ending in `/*` stands for a collection's."""
+        return tuple(artifact.score_name for artifact in self.artifacts if artifact.score_name)
+
+    def report(self, resource: ResourceT, *, noise: bool = True, title: str = "", about: Any = None) -> Report:
+        """Compute everything; an artifact that raises is a failure in the report, and no more.
+
+        Args:
+            resource: what the artifacts are functions of.
+            noise: whether to tell the scores' noise floors as well.
+            title: the report's headline.
+            about: facts to state in the report, by name.
+        """
+        resampled = [self.toolkit.resample(resource, seed) for seed in range(N_RESAMPLES)] if (
+            noise and self.toolkit.resample is not None and any(each.noise == "resample" for each in self.artifacts)
+        ) else []  # fmt: skip
+        findings: list[Finding] = []
+        failures: dict[str, Exception] = {}
+        for artifact in self.artifacts:
+            try:
+                floor = _noise_floor(artifact, resource, resampled) if noise else None
+                findings.append(Finding(artifact.name, artifact.compute(resource), artifact.scale, floor))
+            except Exception as error:
+                failures[artifact.name] = error
+        return Report(tuple(findings), failures, title or self.toolkit.name, about or {})
+
+    @staticmethod
+    def _get_score_types() -> Sequence[Chosen]:
+        return []
+
+    @staticmethod
+    def _get_array_types() -> Sequence[Chosen]:
+        return []
+
+    @staticmethod
+    def _get_plot_types() -> Sequence[Chosen]:
+        return []
+
+    @staticmethod
+    def _get_score_collection_types() -> Sequence[Chosen]:
+        return []
+
+    @staticmethod
+    def _get_array_collection_types() -> Sequence[Chosen]:
+        return []
+
+    @staticmethod
+    def _get_plot_collection_types() -> Sequence[Chosen]:
+        return []
+
+
+def _noise_floor(
+    artifact: Artifact[Any], resource: Any, resampled: Sequence[Any]
+) -> float | Mapping[str, float] | None:
+    if artifact.noise != "resample":
+        return artifact.formula(resource)
+    return _mean([artifact.compute(each) for each in resampled])
+
+
+def _mean(values: Sequence[Value]) -> float | Mapping[str, float] | None:
+    scores = [value.value for value in values if isinstance(value, Score)]
+    if scores:
+        return sum(scores) / len(scores)
+    collections = [value.values for value in values if isinstance(value, ScoreCollection)]
+    if not collections:
+        return None
+    return {name: sum(each[name] for each in collections) / len(collections) for name in collections[0]}

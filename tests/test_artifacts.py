@@ -1,0 +1,146 @@
+"""Artifacts and toolkits: named functions, their parameters, and what they may ask for."""
+
+import json
+
+import pytest
+
+from functorch_artifact.artifact_settings import settings
+from functorch_artifact.artifacts import Artifact, ArtifactType, Toolkit
+from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.plans import ArtifactPlan
+from functorch_artifact.records import Array, Scale, Score, ScoreCollection
+
+
+class PairScoreType(ArtifactType):
+    GAP = "GAP"
+    RATIO = "RATIO"
+
+
+PARTS = {"real": lambda pair: pair[0], "synthetic": lambda pair: pair[1]}
+toolkit = Toolkit("pairs", PARTS, resample=lambda pair, seed: (pair[0], pair[0] + seed))
+
+
+@toolkit.score(PairScoreType.GAP, low=0.0, better="lower", noise="resample")
+def gap(real, synthetic, scale=1.0):
+    return scale * abs(real - synthetic)
+
+
+@toolkit.score(PairScoreType.RATIO, noise=lambda real, **_: 1.0 / real)
+def ratio(real, synthetic):
+    return synthetic / real
+
+
+@toolkit.score_collection("BOTH", noise="resample")
+def both(real, synthetic):
+    return {"real": real, "synthetic": synthetic}
+
+
+@toolkit.array("PAIR")
+def pair(real, synthetic):
+    return [real, synthetic]
+
+
+class Plan(ArtifactPlan):
+    toolkit = toolkit
+
+
+def test_a_decorated_function_is_an_artifact_of_its_name():
+    assert gap is toolkit.find("GAP") is toolkit.find(PairScoreType.GAP)
+    assert gap.compute((1.0, 3.0)) == Score(2.0)
+    assert (gap.modality, gap.scale, gap.score_name) == (Score, Scale(0.0, float("inf"), "lower"), "GAP")
+    assert (both.score_name, pair.score_name) == ("BOTH/*", None)
+    assert (gap.waits, pair.waits) == (False, True)
+    assert [each.name for each in toolkit] == ["GAP", "RATIO", "BOTH", "PAIR"]
+
+
+def test_parameters_are_keyword_arguments_of_a_plans_entry():
+    plan = Plan.of(PairScoreType.GAP(scale=3.0), gap(scale=5.0).named("GAP_5"), "RATIO", gap.named("GAP_1"))
+    assert {name: value.value for name, value in plan.report((1.0, 3.0)).values.items()} == {
+        "GAP": 6.0, "GAP_5": 10.0, "RATIO": 3.0, "GAP_1": 2.0,
+    }  # fmt: skip
+    assert plan.score_names == ("GAP", "GAP_5", "RATIO", "GAP_1")
+
+
+def test_hooks_take_members_names_and_artifacts():
+    class Declared(Plan):
+        @staticmethod
+        def _get_score_types():
+            return [PairScoreType.GAP, "RATIO", gap(scale=2.0).named("TWICE")]
+
+        @staticmethod
+        def _get_array_types():
+            return [pair]
+
+    assert [each.name for each in Declared().artifacts] == ["GAP", "RATIO", "TWICE", "PAIR"]
+
+
+def test_a_report_tells_noise_floors_by_resampling_and_by_formula():
+    plan = Plan.of("GAP", "RATIO", "BOTH", "PAIR")
+    scores = plan.report((2.0, 3.0)).scores
+    assert scores["noise_floor"].to_dict() == {
+        "GAP": 2.0,  # the mean over the seeds 0 to 4
+        "RATIO": 0.5,
+        "BOTH/real": 2.0,
+        "BOTH/synthetic": 4.0,
+    }
+    assert plan.report((2.0, 3.0), noise=False).scores["noise_floor"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Artifact("X", float, gap), r"artifact 'X': computes an unknown kind of value"),
+        (lambda: gap(size=1), r"artifact 'GAP': does not take these parameters\n  expected: \['scale'\]\n  got: \['si"),
+        (lambda: ratio(size=1), "does not take these parameters\n  expected: none"),
+        (lambda: Plan.of("GAPS"), r"pairs, 'GAPS': is not an artifact\n  expected: one of \['BOTH', 'GAP', .*"),
+        (lambda: Plan.of("GAP", gap), r"Plan: names artifacts twice\n  got: \['GAP'\]\n  do this: name one of them"),
+        (
+            lambda: toolkit.score("NEW")(lambda real, fake: 0.0),
+            r"artifact 'NEW': asks for what there is not\n  expected: parameters named real, synthetic.*\n"
+            r"  got: \['fake'\]",
+        ),
+        (lambda: toolkit.score("GAP")(lambda real: 0.0), r"artifact 'GAP': is there already\n  do this: choose"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, text):
+    with pytest.raises(ConfigurationError, match=text):
+        make()
+
+
+def test_a_function_may_be_defined_again():
+    def define(value):
+        @toolkit.score("AGAIN")
+        def again(real):
+            return value
+
+        return again
+
+    define(1.0)
+    assert define(2.0) is toolkit.find("AGAIN")
+    assert toolkit.find("AGAIN").compute((0, 0)) == Score(2.0)
+
+
+def test_plain_functions_are_artifacts_too():
+    total = Artifact("TOTAL", ScoreCollection, lambda numbers, power=1: {str(n): n**power for n in numbers})
+    assert total(power=2).compute([2, 3]).values == {"2": 4.0, "3": 9.0}
+    assert Artifact("ANY", Array, lambda numbers, **options: [*numbers, *options])(a=1).parameters == {"a": 1}
+
+
+def test_settings_of_the_reference_are_understood(tmp_path, monkeypatch):
+    (tmp_path / ".artifact-ml").mkdir()
+    file = tmp_path / ".artifact-ml" / "pairs.json"
+    file.write_text(json.dumps({"custom_artifacts_dir": None, "scores": {"GAP": {"scale": 7.0}}, "plots": {}}))
+    inner = tmp_path / "project"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    assert settings("pairs") == {"GAP": {"scale": 7.0}}
+    assert settings("others") == {}
+    assert Plan.of("GAP").artifacts[0].compute((0.0, 1.0)) == Score(7.0)
+    assert Plan.of(PairScoreType.GAP(scale=2.0)).artifacts[0].compute((0.0, 1.0)) == Score(2.0)
+    assert Plan.of(gap).artifacts[0].compute((0.0, 1.0)) == Score(1.0)
+    file.write_text("[1]")
+    with pytest.raises(ConfigurationError, match=r"pairs.json: does not hold parameters of artifacts\n  expected: "):
+        Plan.of("GAP")
+    file.write_text('{"scores": {"GAP": {"size": 1}}}')
+    with pytest.raises(ConfigurationError, match="artifact 'GAP': does not take these parameters"):
+        Plan.of("GAP")

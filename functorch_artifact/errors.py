@@ -56,6 +56,10 @@ class LossError(FunctorchArtifactError, ValueError):
     """A loss that is missing, not a scalar, or not finite."""
 
 
+class StateError(FunctorchArtifactError, RuntimeError):
+    """A state that was donated to a step, and is used again."""
+
+
 class OptimizerError(FunctorchArtifactError, ValueError):
     """An optimizer or a schedule that does not fit the parameters it is given."""
 

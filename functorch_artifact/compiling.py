@@ -129,7 +129,8 @@ class CompiledStep:
         moved, output = trees.unflatten(runner.structure, results)
         following = TrainState(**moved, **still)
         if signature not in memory.following:
-            memory.following[signature] = self._kind(*reversed(trees.flatten(moved)))
+            leaves, structure = trees.flatten(moved)
+            memory.following[signature] = self._kind(structure, leaves)
         memory.last = (weakref.ref(following), memory.following[signature])
         check_loss(self.step.nonfinite, following, output)
         return following, output

@@ -18,8 +18,8 @@ ROOT = Path(functorch_artifact.__file__).parent
 FLOORS = {
     0: {"errors", "trees"},
     1: {"contracts", "records", "keys", "precision", "pages", "donation"},
-    2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report"},
-    3: {"stoppers", "model_tracking", "callbacks", "plans"},
+    2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts"},
+    3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
     4: {"routines", "step", "lowering"},
     5: {"compiling", "table_comparison"},
     6: {"program"},

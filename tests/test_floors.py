@@ -23,7 +23,7 @@ FLOORS = {
     4: {"routines", "step", "lowering"},
     5: {"compiling", "table_comparison"},
     6: {"program"},
-    7: {"data", "tracking", "checkpoint", "run_directory", "progress"},
+    7: {"background", "data", "tracking", "checkpoint", "run_directory", "progress"},
     8: {"driver"},
     9: {"trainer"},
     10: {"__init__"},
@@ -42,7 +42,7 @@ EFFECTS = {
 # code is kept between processes, which changes no result.
 EFFECTS_OF = {"report": {"pathlib"}, "artifact_settings": {"pathlib"}, "lowering": {"os", "pathlib"}}
 EFFECTFUL_BUILTINS = {"open", "print", "input"}
-LAZY = {"pandas", "matplotlib", "sklearn", "tensorboard", "torch.utils.tensorboard", "tqdm"}
+LAZY = {"pandas", "matplotlib", "sklearn", "loky", "cloudpickle", "tensorboard", "torch.utils.tensorboard", "tqdm"}
 LAZY_BUT_FOR = {"table_comparison": {"pandas"}}
 NEVER = {"pytest", "hypothesis", "scipy"}
 

@@ -12,13 +12,13 @@ else it takes, by keyword and with a default, are the artifact's parameters.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.errors import ConfigurationError, UndefinedError
 from functorch_artifact.records import (
     Array,
     ArrayCollection,
@@ -31,6 +31,7 @@ from functorch_artifact.records import (
 )
 
 ResourceT = TypeVar("ResourceT")
+T = TypeVar("T")
 
 MODALITIES: Final = (Score, Array, Plot, ScoreCollection, ArrayCollection, PlotCollection)
 """The kinds of value that an artifact can compute."""
@@ -117,17 +118,22 @@ class Artifact(Generic[ResourceT]):
         return self.heavy or self.score_name is None
 
     def compute(self, resource: ResourceT) -> Value:
-        """Compute the value.
+        """Compute the value; a score that is undefined (`UndefinedError`) is NaN, with the reason.
 
         Raises:
             RecordError: the function returned something else.
         """
+        if self.modality is Score:
+            return Score.attempt(lambda: self.function(resource, **self.parameters), self.name)
         value: Value = self.modality.of(self.function(resource, **self.parameters), self.name)
         return value
 
     def formula(self, resource: ResourceT) -> float | Mapping[str, float] | None:
-        """Compute the noise floor where there is a formula for it."""
-        return self.noise(resource, **self.parameters) if callable(self.noise) else None
+        """Compute the noise floor where there is a formula for it, and it is defined."""
+        try:
+            return self.noise(resource, **self.parameters) if callable(self.noise) else None
+        except UndefinedError:
+            return None
 
 
 @attrs.frozen
@@ -152,6 +158,22 @@ class ArtifactType(StrEnum):
 
 Chosen: TypeAlias = "str | Choice | Artifact[Any]"
 """What names an artifact in a plan: an enumeration's member, a name, either with parameters, or the artifact."""
+
+
+def choose(chosen: Iterable[T], known: Collection[T], parameter: str) -> tuple[T, ...]:
+    """Check a parameter that chooses among names.
+
+    Raises:
+        ConfigurationError: one is not among the known ones.
+
+    Example:
+        >>> choose(["Q1", "MAX"], ("Q1", "Q3", "MAX"), "stat_types")
+        ('Q1', 'MAX')
+    """
+    found = tuple(chosen)
+    if unknown := [each for each in found if each not in known]:
+        raise ConfigurationError("is no choice", where=parameter, expected=f"some of {list(known)}", got=unknown)
+    return found
 
 
 class Toolkit(Generic[ResourceT]):

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
 from torch import Tensor
 
-from functorch_artifact.errors import RecordError, ScoreError
+from functorch_artifact.errors import RecordError, ScoreError, UndefinedError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+KeyT = TypeVar("KeyT", bound=str)
 
 
 @attrs.frozen
@@ -41,6 +44,21 @@ class Score:
             return cls(float(raw.item() if isinstance(raw, Tensor | np.ndarray) else raw))
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise RecordError("is not a score", where=where, expected="one number", got=_describe(raw)) from error
+
+    @classmethod
+    def attempt(cls, compute: Callable[[], Any], where: str = "score") -> Score:
+        """Take what `compute` gives; NaN, with the reason, where the score is undefined.
+
+        Example:
+            >>> def recall():
+            ...     raise UndefinedError("no label is positive")
+            >>> Score.attempt(recall).reason
+            'no label is positive'
+        """
+        try:
+            return cls.of(compute(), where)
+        except UndefinedError as error:
+            return cls(float("nan"), str(error))
 
 
 @attrs.frozen
@@ -119,6 +137,11 @@ class ScoreCollection:
             {name: each.value for name, each in taken.items()},
             {name: each.reason for name, each in taken.items() if each.reason},
         )
+
+    @classmethod
+    def attempt(cls, names: Iterable[KeyT], compute: Callable[[KeyT], Any]) -> ScoreCollection:
+        """Take what `compute` gives for each name; NaN, with the reason, where that is undefined."""
+        return cls.of({name: Score.attempt(partial(compute, name), name) for name in names})
 
 
 @attrs.frozen(eq=False)

@@ -1,12 +1,13 @@
 """Artifacts and toolkits: named functions, their parameters, and what they may ask for."""
 
 import json
+import math
 
 import pytest
 
 from functorch_artifact.artifact_settings import settings
-from functorch_artifact.artifacts import Artifact, ArtifactType, Toolkit
-from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.artifacts import Artifact, ArtifactType, Toolkit, choose
+from functorch_artifact.errors import ConfigurationError, UndefinedError
 from functorch_artifact.plans import ArtifactPlan
 from functorch_artifact.records import Array, Scale, Score, ScoreCollection
 
@@ -124,6 +125,22 @@ def test_plain_functions_are_artifacts_too():
     total = Artifact("TOTAL", ScoreCollection, lambda numbers, power=1: {str(n): n**power for n in numbers})
     assert total(power=2).compute([2, 3]).values == {"2": 4.0, "3": 9.0}
     assert Artifact("ANY", Array, lambda numbers, **options: [*numbers, *options])(a=1).parameters == {"a": 1}
+
+
+def test_an_undefined_score_is_nan_and_its_noise_unknown():
+    def undefined(resource):
+        raise UndefinedError("there is nothing")
+
+    value = Artifact("NOTHING", Score, undefined, noise=undefined)
+    assert value.compute(()).reason == "there is nothing"
+    assert math.isnan(value.compute(()).value)
+    assert value.formula(()) is None
+
+
+def test_a_choice_among_names_is_checked():
+    assert choose(["a"], ("a", "b"), "letters") == ("a",)
+    with pytest.raises(ConfigurationError, match=r"letters: is no choice\n  expected: some of \['a'\]\n  got: \['c'\]"):
+        choose(["a", "c"], ("a",), "letters")
 
 
 def test_settings_of_the_reference_are_understood(tmp_path, monkeypatch):

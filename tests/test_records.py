@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from functorch_artifact.errors import RecordError, ScoreError
+from functorch_artifact.errors import RecordError, ScoreError, UndefinedError
 from functorch_artifact.records import (
     Array,
     ArrayCollection,
@@ -57,6 +57,20 @@ def test_a_score_that_is_none_may_say_why() -> None:
     assert math.isnan(taken.values["RECALL"])
     assert taken.reasons == {"RECALL": "no label is positive"}
     assert Score.of(0.5).reason == ""
+
+
+def test_an_attempt_at_an_undefined_score_keeps_the_reason() -> None:
+    def compute(name: str) -> float:
+        if name == "RECALL":
+            raise UndefinedError("no label is positive")
+        return 0.5
+
+    assert Score.attempt(lambda: compute("PRECISION")) == Score(0.5)
+    taken = ScoreCollection.attempt(["RECALL", "PRECISION"], compute)
+    assert math.isnan(taken.values["RECALL"])
+    assert taken.reasons == {"RECALL": "no label is positive"}
+    with pytest.raises(RecordError, match="LOSS: is not a score"):
+        Score.attempt(lambda: None, "LOSS")
 
 
 @pytest.mark.parametrize(

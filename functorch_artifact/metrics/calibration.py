@@ -72,6 +72,20 @@ class Reliability:
         return float(np.nansum(np.abs(self.gaps) * self.counts) / self.counts.sum())
 
 
+def calibration_noise(probability: Floats, n_bins: int = 15) -> float:
+    """Estimate the expected calibration error that perfect probabilities would have by chance.
+
+    The mean absolute deviation of a normal variable with each bin's variance.
+
+    Args:
+        probability: float64 [n], without NaN.
+        n_bins: as for `Reliability.of`.
+    """
+    bins = np.searchsorted(np.linspace(0.0, 1.0, n_bins + 1)[1:-1], probability)
+    variances = np.bincount(bins, probability * (1 - probability))
+    return float(np.sqrt(2 / np.pi * variances).sum() / len(probability))
+
+
 def log_loss(truth_probability: Floats) -> float:
     """Compute the mean negative logarithm of what the true classes were given, in nats.
 

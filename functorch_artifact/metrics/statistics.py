@@ -1,19 +1,35 @@
 """Descriptive statistics of one column of numbers.
 
-Belongs here: `describe`. Does not: placing statistics side by side.
+Belongs here: `describe`, and the short names that parameters and keys have for statistics.
+Does not: placing statistics side by side.
 Floor 2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from functorch_artifact.errors import UndefinedError
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+SHORT_NAMES: Final[Mapping[str, str]] = {
+    "MEAN": "MEAN",
+    "STD": "STD",
+    "VARIANCE": "VARIANCE",
+    "MEDIAN": "MEDIAN",
+    "Q1": "FIRST_QUARTILE",
+    "Q3": "THIRD_QUARTILE",
+    "MIN": "MIN",
+    "MAX": "MAX",
+}
+"""Statistics by their short names."""
 
 _QUARTILES: Final = (0.25, 0.5, 0.75)
 
@@ -47,3 +63,15 @@ def describe(values: Floats) -> dict[str, float]:
             "MAX": known.max(),
         }
     return {name: float(value) for name, value in described.items()}
+
+
+def statistic(described: Mapping[str, float], short_name: str) -> float:
+    """Pick one statistic of what `describe` gives.
+
+    Raises:
+        UndefinedError: it has no value.
+    """
+    value = described[SHORT_NAMES[short_name]]
+    if np.isnan(value):
+        raise UndefinedError("there is no example" if np.isnan(described["MEAN"]) else "one example has no spread")
+    return value

@@ -40,6 +40,13 @@ from functorch_artifact import (
     tracking,
     train_step,
 )
+from functorch_artifact.binary_classification import (
+    BinaryClassificationResults,
+    BinaryClassificationRoutine,
+    BinaryClassifier,
+    BinaryClassSpec,
+    ClassificationParams,
+)
 from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.folds import Fold
 from functorch_artifact.records import Record
@@ -140,6 +147,28 @@ built: Routine = Routine.build(data_loader=rich_loader, tracking_client=tracking
 synthesizer: TableSynthesizer[RichInput, ModelOutput, Tempered] = Synthesizer()
 artifact_routine: TableComparisonRoutine[Tempered] = TableComparisonRoutine(pd.DataFrame(), Any, Tempered(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 routine_for_synthesizer: ArtifactRoutine[Synthesizer] = artifact_routine
+
+
+# A classifier that needs less than the routine gives, in parameters and in data, fits.
+@attrs.frozen
+class Thresholded(ClassificationParams):
+    threshold: float = 0.5
+
+
+class Detector(BinaryClassifier[Input, Output, ClassificationParams, Sequence[Tensor]]):
+    def forward(self, batch: Input) -> Output:
+        return {"loss": batch["x"].mean(), "prediction": batch["x"]}
+
+    def classify(self, data: Sequence[Tensor], params: ClassificationParams) -> BinaryClassificationResults:
+        return BinaryClassificationResults(probabilities=data[0])
+
+
+detector: BinaryClassifier[RichInput, ModelOutput, Thresholded, list[Tensor]] = Detector()
+detecting: BinaryClassificationRoutine[Thresholded, list[Tensor]] = BinaryClassificationRoutine(
+    [torch.zeros(2)], ["no", "yes"], BinaryClassSpec(["no", "yes"], positive_class="yes"), Thresholded()
+)
+routine_for_detector: ArtifactRoutine[Detector] = detecting
+routine_of_more: BinaryClassificationRoutine[ClassificationParams, Sequence[Tensor]] = detecting
 
 
 # A stopper that reads less serves richer data; a tracker of a broader criterion a narrower one.

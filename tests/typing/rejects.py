@@ -5,6 +5,7 @@ Checked by mypy and pyright; the code is never run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -20,6 +21,7 @@ from accepts import (
     Routine,
     Synthesizer,
     Tempered,
+    Thresholded,
     Timed,
     Trainer,
 )
@@ -40,6 +42,12 @@ from functorch_artifact import (
     folds,
     optimizers,
     train_step,
+)
+from functorch_artifact.binary_classification import (
+    BinaryClassificationResults,
+    BinaryClassificationRoutine,
+    BinaryClassifier,
+    ClassificationParams,
 )
 from functorch_artifact.contracts import Loader
 from functorch_artifact.folds import Fold
@@ -85,6 +93,25 @@ class Demanding(TableSynthesizer[Input, Output, Tempered]):
 
 demanding: TableSynthesizer[Input, Output, GenerationParams] = Demanding()  # rejected
 numbers = DataLoader(ResidentDataset[Input]({"x": torch.zeros(3)}), batch_size=1)
+
+
+# A classifier that needs more than it is given, in parameters or in data.
+class DemandingDetector(BinaryClassifier[Input, Output, Thresholded, list[Tensor]]):
+    def forward(self, batch: Input) -> Output:
+        return {"loss": batch["x"].mean(), "prediction": batch["x"]}
+
+    def classify(self, data: list[Tensor], params: Thresholded) -> BinaryClassificationResults:
+        return BinaryClassificationResults(probabilities=data[0] > params.threshold)
+
+
+thresholdless: BinaryClassifier[Input, Output, ClassificationParams, list[Tensor]] = DemandingDetector()  # rejected
+listless: BinaryClassifier[Input, Output, Thresholded, Sequence[Tensor]] = DemandingDetector()  # rejected
+
+
+def detection(routine: BinaryClassificationRoutine[ClassificationParams, list[Tensor]]) -> None:
+    other: ArtifactRoutine[Synthesizer] = routine  # rejected
+    demanding: ArtifactRoutine[DemandingDetector] = routine  # rejected
+    richer: BinaryClassificationRoutine[Thresholded, list[Tensor]] = routine  # rejected
 
 
 # A stopper that reads more than it is told.

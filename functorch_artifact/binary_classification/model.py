@@ -1,0 +1,71 @@
+"""What a binary classifier is.
+
+Belongs here: the domain's model interface, what it gives, its parameters and their TypeVars. Does
+not: how predictions are judged.
+Floor 5.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from functorch_artifact.contracts import Model, ModelInputTContr, ModelOutputTCov
+
+
+@attrs.frozen
+class ClassificationParams:
+    """What a classifier is asked for: nothing; extend it (with `@attrs.frozen`) by what yours can be asked for.
+
+    Example:
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class Thresholded(ClassificationParams):
+        ...     threshold: float = 0.5
+        >>> Thresholded(0.3).threshold
+        0.3
+    """
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class BinaryClassificationResults:
+    """What a classifier says of n examples, in their order.
+
+    Args:
+        probabilities: of the positive class, [n], NaN where there is none: a tensor, an array or a
+            pandas column.
+        predicted: class names, [n], missing where there is none; by default the positive class
+            where the probability is at or above the threshold.
+        threshold: the least probability that is predicted positive.
+
+    Either may be left out, not both. Without probabilities, scores that need them are undefined.
+    """
+
+    probabilities: Any = None
+    predicted: Any = None
+    threshold: float = 0.5
+
+
+ClassificationParamsTContr = TypeVar("ClassificationParamsTContr", bound=ClassificationParams, contravariant=True)
+ClassificationParamsTCov = TypeVar("ClassificationParamsTCov", bound=ClassificationParams, covariant=True)
+ClassificationDataTContr = TypeVar("ClassificationDataTContr", contravariant=True)
+ClassificationDataTCov = TypeVar("ClassificationDataTCov", covariant=True)
+
+
+class BinaryClassifier(
+    Model[ModelInputTContr, ModelOutputTCov],
+    Generic[ModelInputTContr, ModelOutputTCov, ClassificationParamsTContr, ClassificationDataTContr],
+):
+    """A model that tells two classes apart.
+
+    It is contravariant in its parameters and in the data that it classifies: a classifier that
+    needs less than a routine offers fits that routine.
+    """
+
+    @abstractmethod
+    def classify(
+        self, data: ClassificationDataTContr, params: ClassificationParamsTContr
+    ) -> BinaryClassificationResults:
+        """Classify examples, in their order; in eval mode, without gradients."""

@@ -42,7 +42,7 @@ from functorch_artifact.callbacks import (
     TrainLossCallback,
     ValLossCallback,
 )
-from functorch_artifact.compiling import CompiledStep, compile
+from functorch_artifact.compiling import CompiledStep, compile, explain
 from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelInputT, ModelOutput, ModelOutputT
 from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
 from functorch_artifact.driver import FitResult, evaluate, fit
@@ -122,6 +122,7 @@ __all__ = [
     "errors",
     "eval_step",
     "evaluate",
+    "explain",
     "fit",
     "folds",
     "functional",

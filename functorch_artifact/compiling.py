@@ -1,113 +1,240 @@
-"""Compiling steps: the same function with the same bits, and no Python between its kernels.
+"""Compiling steps: the same function, faster, and what was chosen, said.
 
-Belongs here: `compile`, and how a step becomes a flat graph. Does not: what a step computes (`step`).
+Belongs here: `compile`, its modes, signatures, `explain`. Does not: what a step computes (`step`),
+how a graph is made and turned into code (`lowering`).
 Floor 5.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 import warnings
-from collections.abc import Hashable
-from typing import Any, Literal
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, get_args
 
 import attrs
 import torch
 from torch import Tensor
 
-from functorch_artifact import trees
+from functorch_artifact import donation, lowering, trees
 from functorch_artifact.errors import ConfigurationError
-from functorch_artifact.step import TrainState, TrainStep, run_kernel
+from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, surroundings
 
-Mode = Literal["eager", "captured"]
-"""`eager`: the function itself. `captured`: traced once, replayed as a flat graph."""
+Mode = Literal["eager", "captured", "compiled", "auto"]
+"""`eager`: the function itself. `captured`: traced once, replayed as a flat graph. `compiled`: the
+graph as generated code. `auto`: what pays."""
 
 _MOVING = ("params", "frozen", "buffers", "opt_state", "step", "batch", "loss_scale")  # what a step reads or changes
+_STILL = tuple(field.name for field in attrs.fields(TrainState) if field.name not in _MOVING)
+
+# Seconds on one core, by which `auto` weighs compiling.
+_SAVED_PER_OPERATION = 2.5e-6
+_SPENT_TO_COMPILE = 5.0
+_SPENT_PER_OPERATION = 0.05
 
 
 class CompileWarning(UserWarning):
-    """A step that could not be captured, and runs as it is."""
+    """A step that cannot run in the mode asked for, and runs in another."""
+
+
+@attrs.frozen
+class Build:
+    """How the steps of one signature run."""
+
+    batch: str  # its leaves, e.g. float32[64, 4], int64[64]
+    mode: Mode  # what they run as
+    why: str
+    seconds: float  # that building took
+    n_operations: int  # of the graph; 0 if there is none
+
+
+@attrs.frozen
+class Explanation:
+    """What `compile` made of a step: the mode asked for, and a build for each signature."""
+
+    mode: Mode
+    donate: bool
+    builds: tuple[Build, ...]
+
+    def __str__(self) -> str:
+        asked = f"asked for: {self.mode}{', donated' if self.donate else ''}"
+        return "\n".join([asked, *(f"{b.batch}: {b.mode} ({b.why}), built in {b.seconds:.1f} s" for b in self.builds)])
 
 
 @attrs.frozen(eq=False)
-class _Graph:
-    """A kernel for one signature of its arguments: from flat leaves to flat results."""
+class _Runner:
+    """A step for one signature of its arguments: from flat leaves to flat results."""
 
-    module: torch.fx.GraphModule
-    structure: Any  # of the results
+    run: lowering.Flat
+    structure: Any  # of the results: what moves of the state, and the output
+    n_moving: int
+    written: list[int]  # the arguments that results are written into
+    draws: bool  # random numbers
+
+
+@attrs.define(eq=False)
+class _Memory:
+    """What a compiled step remembers between calls."""
+
+    runners: dict[Hashable, _Runner | None] = attrs.field(factory=dict)  # None: the step itself
+    builds: list[Build] = attrs.field(factory=list)
+    kinds: dict[Hashable, int] = attrs.field(factory=dict)  # of states: structure, shapes, dtypes
+    following: dict[Hashable, int] = attrs.field(factory=dict)  # from a signature to the next state's kind
+    last: tuple[Callable[[], Any], int] = (lambda: None, -1)  # the state last returned, and its kind
+    largest: int = 0  # batch that was built for
 
 
 @attrs.frozen(eq=False)
 class CompiledStep:
-    """A training step that replays captured graphs; made by `compile`."""
+    """A training step that runs built graphs; made by `compile`."""
 
     step: TrainStep
-    _graphs: dict[Hashable, _Graph | None] = attrs.field(factory=dict, init=False, repr=False)
+    mode: Mode = "captured"
+    donate: bool = False
+    n_steps: int | None = None
+    _memory: _Memory = attrs.field(factory=_Memory, init=False, repr=False)
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-        """Take one optimizer step: the results, to the bit, and the errors of the step itself."""
-        return run_kernel(self.kernel, self.step.nonfinite, state, batch, self.step.precision)
+        """Take one optimizer step, as the step itself does, with its errors.
 
-    def kernel(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-        """Replay the graph for these structures, shapes, dtypes and devices; capture it if it is new."""
-        leaves, structure = trees.flatten((_moving(state), batch))
-        signature = (structure, *map(_kind, leaves))
-        if signature not in self._graphs:
-            try:
-                self._graphs[signature] = self._capture(leaves, structure, state)
-            except Exception as error:
-                result = self.step.kernel(state, batch)  # a step that is itself at fault says so here
-                self._graphs[signature] = None
-                why = next(iter(str(error).strip().splitlines()), "")
-                warnings.warn(
-                    f"the step is not captured and runs as it is: {type(error).__name__}: {why}",
-                    CompileWarning,
-                    stacklevel=4,
-                )
-                return result
-        graph = self._graphs[signature]
-        if graph is None:
-            return self.step.kernel(state, batch)
-        with torch.no_grad():
-            moved, output = trees.unflatten(graph.structure, graph.module(*leaves))
-        return attrs.evolve(state, **moved), output
+        Raises:
+            StateError: the state was donated to an earlier call.
+        """
+        memory = self._memory
+        leaves, structure = trees.flatten(_moving(state))
+        given, batch_structure = trees.flatten(batch)
+        known, kind = memory.last
+        if known() is not state:  # else its kind need not be looked at, leaf by leaf
+            kind = self._kind(structure, leaves)
+        signature = (kind, batch_structure, *map(_describe, given))
+        if signature not in memory.runners:
+            with surroundings(state, self.step.precision, seeded=False):
+                memory.runners[signature] = self._build(state, batch)
+        runner = memory.runners[signature]
+        if runner is None:
+            following, output = self.step(state, batch)
+            if self.donate:
+                donation.give_up(state, _caller())
+            return following, output
+        around = surroundings(state, self.step.precision, seeded=runner.draws)
+        still = {name: getattr(state, name) for name in _STILL}
+        if self.donate:
+            donation.give_up(state, _caller())
+            donation.own(leaves, runner.written)
+        leaves += given
+        with torch.no_grad(), around:
+            results = runner.run(leaves)
+        moved, output = trees.unflatten(runner.structure, results)
+        following = TrainState(**moved, **still)
+        if signature not in memory.following:
+            leaves, structure = trees.flatten(moved)
+            memory.following[signature] = self._kind(structure, leaves)
+        memory.last = (weakref.ref(following), memory.following[signature])
+        check_loss(self.step.nonfinite, following, output)
+        return following, output
 
-    def _capture(self, leaves: list[Any], structure: Any, state: TrainState) -> _Graph:
-        from torch.fx.experimental.proxy_tensor import make_fx  # costs as much to import as all of us
+    def explain(self) -> Explanation:
+        """Say what was built so far."""
+        return Explanation(self.mode, self.donate, tuple(self._memory.builds))
 
-        if not all(isinstance(leaf, Tensor) for leaf in leaves):
-            raise TypeError("it has arguments that are not tensors")
+    def _kind(self, structure: Any, leaves: list[Any]) -> int:
+        kinds = self._memory.kinds
+        return kinds.setdefault((structure, *map(_describe, leaves)), len(kinds))
+
+    def _build(self, state: TrainState, batch: Any) -> _Runner | None:
+        """Build for a new signature; what does not work falls back, and says so once."""
+        began = time.perf_counter()
+        arguments = (_moving(state), batch)
+        leaves, structure = trees.flatten(arguments)
         results: list[Any] = []
 
         def flat(*given: Tensor) -> list[Any]:
-            moved, batch = trees.unflatten(structure, given)
-            following, output = self.step.kernel(attrs.evolve(state, **moved), batch)
+            moved, own = trees.unflatten(structure, given)
+            following, output = self.step.kernel(attrs.evolve(state, **moved), own)
             values, spec = trees.flatten((_moving(following), output))
-            results.append(spec)
+            results[:] = [spec, len(trees.leaves(_moving(following)))]
             return values
 
-        # Over fake tensors, so that reading a value fails. Over real ones it would succeed, and the
-        # value would stand in the graph for ever.
-        module = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
-        module.graph.eliminate_dead_code()
-        module.recompile()
-        return _Graph(module, results[-1])
+        shown = ", ".join(map(trees.describe, trees.leaves(batch)))
+        if self.mode == "eager":
+            self._memory.builds.append(Build(shown, "eager", "as asked", 0.0, 0))
+            return None
+        try:
+            module = lowering.capture(flat, leaves)
+        except Exception as error:
+            self.step(state, batch)  # a step that is itself at fault says so here
+            self._fall_back(f"the step is not captured and runs as it is, in mode 'eager': {_reason(error)}")
+            self._memory.builds.append(Build(shown, "eager", _reason(error), time.perf_counter() - began, 0))
+            return None
+        n_operations, (spec, n_moving) = lowering.n_operations(module), results
+        mode, why = self._choose(n_operations, trees.n_examples(batch), device_of(state))
+        written: list[int] = []
+        run: lowering.Flat | None = None
+        if mode == "compiled":
+            try:
+                places = _places(module, n_moving if self.donate else 0)
+                written = [place for place in places if place is not None]
+                code, found = lowering.generate(lowering.write_back(module, places), leaves)
+                run, why = _joined(code, places), f"{why}, found compiled" if found else why
+            except Exception as error:
+                self._fall_back(f"the step is not compiled and runs captured: {_reason(error)}")
+                mode, why, written = "captured", _reason(error), []
+        draws = lowering.draws(module)
+        run = run or lowering.replay(module)
+        self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
+        return _Runner(run, spec, n_moving, written, draws)
+
+    def _choose(self, n_operations: int, n_examples: int, device: torch.device) -> tuple[Mode, str]:
+        """Choose the mode of a new signature, by nothing that another run of the program could not see."""
+        if n_examples < self._memory.largest and self.mode != "captured":
+            return "captured", "a smaller batch than the first is not worth compiling for"
+        self._memory.largest = n_examples
+        if self.mode != "auto":
+            return self.mode, "as asked"
+        if device.type != "cpu":
+            return "compiled", f"the device is {device.type}"
+        if self.n_steps is None:
+            return "captured", "on the CPU, and it is not known for how many steps"
+        saved = self.n_steps * n_operations * _SAVED_PER_OPERATION
+        spent = _SPENT_TO_COMPILE + n_operations * _SPENT_PER_OPERATION
+        comparison = f"compiling costs about {spent:.0f} s and saves {saved:.0f} s in {self.n_steps} steps"
+        return ("compiled" if saved > spent else "captured"), comparison
+
+    def _fall_back(self, message: str) -> None:
+        level = 2  # up to the caller's line, whoever of us is in between
+        while sys._getframe(level).f_globals.get("__name__", "").startswith("functorch_artifact"):
+            level += 1
+        warnings.warn(message, CompileWarning, stacklevel=level + 1)
 
 
-def compile(step: TrainStep, mode: Mode = "captured") -> TrainStep | CompiledStep:
+def compile(
+    step: TrainStep, mode: Mode = "captured", *, donate: bool = False, n_steps: int | None = None
+) -> TrainStep | CompiledStep:
     """Make a step faster without changing what it does.
 
-    A captured step is traced with `make_fx` once for each signature (tree structure, shapes,
-    dtypes, devices) and replayed as a flat graph, without autograd's and the module's own
-    overhead; its results have the bits of the eager step. A smaller last batch is a second
-    signature. What is not a tensor operation happens while tracing and not again: a module that
+    | mode | what it is | agrees with eager | costs |
+    |---|---|---|---|
+    | `eager` | the step itself | | nothing |
+    | `captured` | traced once, replayed as a flat graph | to the bit | about a second |
+    | `compiled` | the graph as code by Inductor | float64 within 1e-7 | 5 to 50 s, once |
+    | `auto` | what pays | as what it chose | |
+
+    Each signature (tree structure, shapes, strides, dtypes, devices) is built for once; compiled
+    code is kept between processes. A batch smaller than the first is a signature of its own, which
+    runs captured. What is not a tensor operation happens while tracing and not again: a module that
     prints, or counts in a Python attribute, does so once.
 
-    A step that cannot be traced, because it reads a tensor's value, runs as it is, with one
-    `CompileWarning` a signature.
+    What cannot be compiled runs captured, and what cannot be captured, because it reads a tensor's
+    value, runs as it is, with one `CompileWarning` a signature. `explain` says what was built.
 
     Args:
         step: what `train_step` made.
-        mode: `captured`, or `eager` for the step itself.
+        mode: see above.
+        donate: let a call reuse the memory of the state it is given, which is then of no more
+            use. What anybody else holds of its tensors never changes: those are copied first.
+        n_steps: for `auto`, how many steps there will be.
 
     Raises:
         ConfigurationError: the mode is unknown.
@@ -122,16 +249,72 @@ def compile(step: TrainStep, mode: Mode = "captured") -> TrainStep | CompiledSte
         >>> torch.equal(fast(state, batch)[1]["loss"], step(state, batch)[1]["loss"])
         True
     """
-    if mode == "eager":
+    if mode not in get_args(Mode):
+        raise ConfigurationError("is unknown", where="mode", expected=f"one of {get_args(Mode)}", got=repr(mode))
+    if mode == "eager" and not donate:
         return step
-    if mode != "captured":
-        raise ConfigurationError("is unknown", where="mode", expected="'eager' or 'captured'", got=repr(mode))
-    return CompiledStep(step)
+    return CompiledStep(step, mode, donate, n_steps)
+
+
+def explain(step: TrainStep | CompiledStep) -> Explanation:
+    """Say how a step runs: the mode asked for, and for each signature the mode, why, and what it cost.
+
+    Example:
+        >>> import torch
+        >>> import functorch_artifact as fa
+        >>> from functorch_artifact import optimizers
+        >>> net, tx = torch.nn.Linear(3, 1), optimizers.adam(1e-2)
+        >>> fast = fa.compile(fa.train_step(net, tx, loss=lambda out, batch: out.square().mean()), mode="auto")
+        >>> _ = fast(fa.init(net, tx), torch.ones(8, 3))
+        >>> build, = fa.explain(fast).builds
+        >>> build.batch, build.mode, build.why
+        ('float32[8, 3]', 'captured', 'on the CPU, and it is not known for how many steps')
+    """
+    return step.explain() if isinstance(step, CompiledStep) else Explanation("eager", False, ())
 
 
 def _moving(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in _MOVING}
 
 
-def _kind(leaf: Any) -> tuple[Any, ...]:
-    return (tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else (type(leaf),)
+def _describe(leaf: Any) -> tuple[Any, ...]:
+    if not isinstance(leaf, Tensor):
+        return (type(leaf),)
+    return (leaf.dtype, leaf.shape, leaf.stride(), leaf.device)
+
+
+def _places(module: Any, n_moving: int) -> list[int | None]:
+    """Find for each result of a step the argument that it can be written into: its predecessor."""
+    before = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")][:n_moving]
+    after = [node.meta["val"] for node in module.graph.output_node().args[0]]
+    alike = [_describe(old) == _describe(new) for old, new in zip(before, after, strict=False)]
+    return [index if index < n_moving and alike[index] else None for index in range(len(after))]
+
+
+def _joined(code: lowering.Flat, places: list[int | None]) -> lowering.Flat:
+    """Put the arguments that were written into among the results again."""
+    if not any(place is not None for place in places):
+        return code
+
+    def run(arguments: list[Any]) -> list[Any]:
+        returned = iter(code(arguments))
+        return [next(returned) if place is None else arguments[place] for place in places]
+
+    return run
+
+
+def _caller() -> str:
+    frame = sys._getframe(2)
+    return f"the call at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _reason(error: Exception) -> str:
+    """Name the error, and the line of the user's code that it came from."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    said, trace, where = f"{type(error).__name__}: {first}", error.__traceback__, ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
+        if module not in ("torch", "functorch_artifact", "optree", "contextlib"):
+            where = f" (at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}, in {trace.tb_frame.f_code.co_name})"
+        trace = trace.tb_next
+    return said + where

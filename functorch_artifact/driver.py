@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from functorch_artifact import keys, trees
 from functorch_artifact.checkpoint import Checkpoints
-from functorch_artifact.compiling import CompiledStep
+from functorch_artifact.compiling import CompiledStep, explain
 from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.errors import CallbackError, DataError
 from functorch_artifact.model import Variables
@@ -116,7 +116,7 @@ def fit(
     """
     if len(program.train_loader) == 0:
         raise _empty()
-    state = program.init() if state is None else state
+    state = program.init() if state is None else attrs.evolve(state)  # a shell of our own to donate
     directory = None if run is None else RunDirectory.claim(run, _identity(program), resume=resume)
     checkpoints = None
     if directory is not None and program.checkpoint is not None:
@@ -126,12 +126,16 @@ def fit(
     reporter = Progress(progress, len(program.train_loader))
     step = program.compiled_step()
     failures: tuple[Failure, ...] = ()
+    n_told = 0  # builds of the step
     with Delivery(_clients(tracking_client, directory)) as delivery:
         delivery.open(_run_info(program, directory))
         verdict = program.stopper.verdict(state.stopper)
         while not isinstance(verdict, Stop):
             epoch = _epoch(program, step, state, delivery, reporter)
             state, failures = epoch.state, failures + epoch.failures
+            for build in explain(step).builds[n_told:]:
+                reporter.say(f"steps on {build.batch} run {build.mode}: {build.why}; built in {build.seconds:.1f} s")
+            n_told = len(explain(step).builds)
             if epoch.stop is not None:  # within the epoch, which a resumed run has to begin anew
                 verdict = epoch.stop
                 break

@@ -6,6 +6,8 @@ Floor 0.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FunctorchArtifactError(Exception):
     """Say what went wrong, where, what was expected, what came instead, and what to do.
@@ -35,6 +37,16 @@ class FunctorchArtifactError(Exception):
         ]
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its text: the arguments are gone, and exceptions are otherwise pickled by them.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[FunctorchArtifactError], args: tuple[Any, ...]) -> FunctorchArtifactError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
 
 class ConfigurationError(FunctorchArtifactError, ValueError):
     """An argument, a hook or a combination of them that cannot work."""
@@ -54,6 +66,10 @@ class BatchError(FunctorchArtifactError, ValueError):
 
 class LossError(FunctorchArtifactError, ValueError):
     """A loss that is missing, not a scalar, or not finite."""
+
+
+class StateError(FunctorchArtifactError, RuntimeError):
+    """A state that was donated to a step, and is used again."""
 
 
 class OptimizerError(FunctorchArtifactError, ValueError):
@@ -94,6 +110,10 @@ class RunDirectoryError(FunctorchArtifactError, OSError):
 
 class CheckpointError(FunctorchArtifactError, ValueError):
     """A checkpoint that is damaged, foreign, or of another structure."""
+
+
+class BackgroundError(FunctorchArtifactError, RuntimeError):
+    """A task that was to be computed in the background and is lost."""
 
 
 class MissingExtraError(FunctorchArtifactError, ImportError):

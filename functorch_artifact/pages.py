@@ -3,12 +3,14 @@
 Belongs here: escaping, the style, tables, pictures. Does not: what a page says (`report`).
 Floor 1.
 
-Nothing is loaded from elsewhere: styles and pictures are part of the page, and there is no script.
+Nothing is loaded from elsewhere: styles and pictures are part of the page, and so is the script,
+if there is one.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,12 +27,12 @@ body { margin: 0 auto; max-width: 72rem; padding: 1rem clamp(0.75rem, 3vw, 2rem)
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0.5rem 0 1rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; padding-bottom: 0.25rem; border-bottom: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.25rem 0 0.4rem; overflow-wrap: anywhere; }
-nav a { margin-right: 1rem; } a { color: var(--accent); }
+nav a { display: inline-block; margin-right: 1rem; } a { color: var(--accent); }
 p, li { max-width: 65ch; } .dim { color: var(--dim); } .bad { color: var(--bad); }
 .wide { overflow-x: auto; -webkit-overflow-scrolling: touch; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
 th, td { padding: 0.35rem 0.8rem 0.35rem 0; text-align: left; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; overflow-wrap: break-word; max-width: 30rem; }
 th { color: var(--dim); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; margin: 0; }
 dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -45,13 +47,33 @@ details summary { cursor: pointer; color: var(--accent); }
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """Make a whole page of sections of HTML."""
+def page(title: str, sections: Iterable[str], *, style: str = "", script: str = "") -> str:
+    """Make a whole page of sections of HTML.
+
+    The page tells the browser to load nothing and to run no script but the given one, whatever
+    else may have found its way in.
+
+    Args:
+        title: what stands above it all.
+        sections: HTML.
+        style: CSS besides that of every page.
+        script: JavaScript, run when all is there; the page has to be readable without.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    permitted = f"'sha256-{digest}'" if script else "'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {permitted}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n"
+        + "\n".join(sections)
+        + (f"\n<script>{script}</script>" if script else "")
+        + "\n</body>\n</html>\n"
     )
 
 

@@ -8,7 +8,7 @@ Floor 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -47,7 +47,7 @@ class Program:
         on_callback_error: whether a callback that raises ends the run or is a warning.
         evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
-        mode: how steps run, `eager` or `captured`; see `compile`.
+        mode: how steps run: `eager`, `captured`, `compiled` or `auto`; see `compile`.
         precision: what the model is computed in when it is trained and evaluated; see `train_step`.
             Artifact routines get it as an ordinary module, in the precision of its tensors.
         stopper_data: what the stopper is told at the end of an epoch; by default the epochs
@@ -98,7 +98,7 @@ class Program:
             ("nonfinite", ("raise", "skip", "stop")),
             ("on_callback_error", ("raise", "warn")),
             ("evaluate", ("latest", "ema")),
-            ("mode", ("eager", "captured")),
+            ("mode", get_args(Mode)),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigurationError(
@@ -133,8 +133,10 @@ class Program:
         return TrainStep(self.model, self.optimizer, self.loss, self.nonfinite, self.precision)
 
     def compiled_step(self) -> TrainStep | CompiledStep:
-        """Make the training step that runs in the program's mode."""
-        return compile(self.step, self.mode)
+        """Make the training step that runs in the program's mode, and reuses the memory of states."""
+        bound = self.stopper.bound
+        n_steps = None if bound is None else bound * len(self.train_loader)
+        return compile(self.step, self.mode, donate=self.mode != "eager", n_steps=n_steps)
 
     @property
     def eval_step(self) -> EvalStep:

@@ -8,7 +8,8 @@ Floor 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -153,7 +154,10 @@ class TrainStep:
             BatchError: the batch lacks a key that the model asks for.
             ConfigurationError: the step is one in fp16 and the state has no loss scale.
         """
-        return run_kernel(self.kernel, self.nonfinite, state, batch, self.precision)
+        with surroundings(state, self.precision):
+            following, output = self.kernel(state, batch)
+        check_loss(self.nonfinite, following, output)
+        return following, output
 
     def kernel(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         """Take the step as tensor operations alone, for `torch.compile`, `vmap` and `make_fx`.
@@ -242,25 +246,27 @@ def train_step(
     return TrainStep(functional(model), tx, loss, nonfinite, precision)
 
 
-def run_kernel(
-    kernel: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]],
-    nonfinite: NonfinitePolicy,
-    state: TrainState,
-    batch: Any,
-    precision: Precision = "fp32",
-) -> tuple[TrainState, dict[str, Any]]:
-    """Run a step's kernel under the key of (seed, step), then look at the loss.
+def surroundings(state: TrainState, precision: Precision, *, seeded: bool = True) -> AbstractContextManager[None]:
+    """Run a step's kernel inside: under the key of (seed, step), unless it draws nothing, in its precision."""
+    key = keys.derive(int(state.seed), "step", int(state.step)) if seeded else None
+    return _surrounded(key, device_of(state), precision)
+
+
+@contextmanager
+def _surrounded(key: int | None, device: torch.device, precision: Precision) -> Iterator[None]:
+    with nullcontext() if key is None else keys.seeded(key, device), precisions.kernels(precision, device):
+        yield
+
+
+def check_loss(nonfinite: NonfinitePolicy, following: TrainState, output: Mapping[str, Any]) -> None:
+    """Look at the loss of the step that led to `following`.
 
     Raises:
-        LossError: the loss is on the CPU and not finite, and the policy is `raise`.
+        LossError: it is on the CPU and not finite, and the policy is `raise`.
     """
-    device, key = device_of(state), keys.derive(int(state.seed), "step", int(state.step))
-    with keys.seeded(key, device), precisions.kernels(precision, device):
-        following, output = kernel(state, batch)
     loss = output["loss"]
     if nonfinite == "raise" and loss.device.type == "cpu" and not math.isfinite(loss.item()):
-        raise nonfinite_loss(int(following.step), int(state.epoch) + 1, int(following.batch), loss.item())
-    return following, output
+        raise nonfinite_loss(int(following.step), int(following.epoch) + 1, int(following.batch), loss.item())
 
 
 @attrs.frozen(eq=False)

@@ -96,6 +96,11 @@ class EarlyStopper(ABC, Generic[StopperStateT, StopperUpdateDataTContr]):
         """The scores it reads, so that a misspelt name can be refused before training."""
         return ()
 
+    @property
+    def bound(self) -> int | None:
+        """The number of epochs after which it stops in any case; None if it does not know one."""
+        return None
+
 
 @attrs.frozen
 class EpochBoundStopper(EarlyStopper[Tensor, StopperUpdateData]):
@@ -111,6 +116,10 @@ class EpochBoundStopper(EarlyStopper[Tensor, StopperUpdateData]):
 
     def __attrs_post_init__(self) -> None:
         _check_positive_int(self, "n_epochs")
+
+    @property
+    def bound(self) -> int:
+        return self.n_epochs
 
     def init(self) -> Tensor:
         return torch.tensor(0)
@@ -179,6 +188,10 @@ class ScoreStopper(EarlyStopper[PlateauState, StopperUpdateData]):
     @property
     def score_names(self) -> tuple[str, ...]:
         return (self.score,)
+
+    @property
+    def bound(self) -> int:
+        return self.max_n_epochs
 
     def init(self) -> PlateauState:
         return PlateauState(
@@ -267,6 +280,11 @@ class CombinedStopper(EarlyStopper[tuple[Any, ...], StopperUpdateDataTContr]):
     @property
     def score_names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for stopper in self.stoppers for name in stopper.score_names))
+
+    @property
+    def bound(self) -> int | None:
+        known = sorted(stopper.bound for stopper in self.stoppers if stopper.bound is not None)
+        return known[self.n_required - 1] if len(known) >= self.n_required else None
 
     def init(self) -> tuple[Any, ...]:
         return tuple(stopper.init() for stopper in self.stoppers)

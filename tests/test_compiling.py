@@ -1,5 +1,8 @@
-"""Captured steps: the bits of the eager ones, for every kind of model, and a fall-back that says why."""
+"""Compiled steps: the bits or the numbers of the eager ones, in every mode, and a fall-back that says why."""
 
+import re
+
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from torch import nn
 import functorch_artifact as fa
 from functorch_artifact import optimizers, trees
 from functorch_artifact.compiling import CompileWarning
-from functorch_artifact.errors import ConfigurationError, LossError
+from functorch_artifact.errors import ConfigurationError, LossError, StateError
 
 TRANSFORMATIONS = {
     "adam": lambda net: optimizers.adam(1e-2),
@@ -56,7 +59,7 @@ def test_captured_steps_have_the_bits_of_eager_ones(tx):
         captured, output = fast(captured, batch)
         assert trees.digest(output) == trees.digest(expected)
     assert trees.digest(captured) == trees.digest(eager)
-    assert len(fast._graphs) == 2
+    assert [build.mode for build in fa.explain(fast).builds] == ["captured", "captured"]
 
 
 def test_a_captured_step_changes_neither_its_arguments_nor_the_global_generator():
@@ -74,7 +77,7 @@ def test_a_state_whose_scores_grew_is_no_new_signature():
     (batch,) = batches(1)
     state, _ = fast(state, batch)
     fast(fa.advance(state, {"VAL_LOSS": 1.0}), batch)
-    assert len(fast._graphs) == 1
+    assert len(fa.explain(fast).builds) == 1
 
 
 def test_a_loss_that_is_not_finite_raises_as_it_does_eagerly():
@@ -109,7 +112,8 @@ def test_a_step_that_reads_values_on_the_host_runs_as_it_is_and_says_so():
     step = fa.train_step(net, tx)
     fast, state = fa.compile(step), fa.init(net, tx)
     with pytest.warns(
-        CompileWarning, match="the step is not captured and runs as it is: .*data-dependent|tracing tensor"
+        CompileWarning,
+        match=r"the step is not captured and runs as it is, in mode 'eager': .*data-dependent.*, in forward\)",
     ):
         found = fast(state, torch.ones(2, 3))
     assert trees.digest(found) == trees.digest(step(state, torch.ones(2, 3)))
@@ -153,24 +157,149 @@ def test_a_step_that_is_at_fault_says_so_as_it_does_eagerly():
 def test_modes():
     step, _, _ = steps()
     assert fa.compile(step, mode="eager") is step
-    with pytest.raises(
-        ConfigurationError, match=r"mode: is unknown\n  expected: 'eager' or 'captured'\n  got: 'turbo'"
-    ):
+    assert str(fa.explain(step)) == "asked for: eager"
+    with pytest.raises(ConfigurationError, match=r"mode: is unknown\n  expected: one of \('eager', .*\n  got: 'turbo'"):
         fa.compile(step, mode="turbo")
 
 
-def test_a_captured_program_is_the_eager_run():
-    def program(mode):
-        loader = fa.DataLoader(fa.ResidentDataset(batches(1, size=50)[0]), batch_size=16, shuffle=True)
-        return fa.Program(
-            model=fa.functional(network(), inputs=lambda batch: batch["x"]),
-            optimizer=optimizers.adam(optimizers.schedules.step(0.1, step_size=1, per="epoch")),
-            loss=loss,
-            train_loader=loader,
-            stopper=fa.EpochBoundStopper(3),
-            loader_routines=[fa.DataLoaderRoutine(loader, [fa.ValLossCallback()])],
-            mode=mode,
-        )
+MODES = ["eager", "captured", "compiled"]
 
-    eager, captured = (fa.fit(program(mode), progress=False).state for mode in ("eager", "captured"))
+
+@pytest.fixture(scope="module")
+def compiled():
+    """One compiled step for many tests: dropout, BatchNorm, clipping, a schedule; in float64."""
+    net = network().double()
+    model = fa.functional(net, inputs=lambda batch: batch["x"].double())
+    tx = TRANSFORMATIONS["clipped, scheduled"](net)
+    step = fa.train_step(model, tx, loss)
+    fast = {mode: fa.compile(step, mode=mode, donate=True) for mode in MODES}
+    return step, fast, fa.init(model, tx, seed=5)
+
+
+def close(one, other):
+    assert trees.differences(one, other) == []
+    return all(
+        torch.allclose(a.double(), b.double(), rtol=1e-7, atol=1e-10)
+        for a, b in zip(trees.tensors(one), trees.tensors(other), strict=True)
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_donated_steps_agree_with_eager_ones_and_spare_what_is_held(compiled, mode):
+    step, fast, start = compiled
+    state = attrs.evolve(start)  # shares the tensors of `start`, which has to stay as it is
+    expected, held, digests = start, [start], [trees.digest(start)]
+    generator = torch.get_rng_state()
+    for number, batch in enumerate(batches(6) + batches(1, size=5)):
+        before = trees.digest(batch)
+        expected, wanted = step(expected, batch)
+        state, output = fast[mode](state, batch)
+        assert close((state, output), (expected, wanted))
+        assert trees.digest(batch) == before
+        if number % 2:  # what anybody holds, by whatever name, is a copy from then on
+            held += [attrs.evolve(state), state.params, state.opt_state, state.step.view(1), output]
+            digests += [trees.digest(each) for each in held[-5:]]
+    assert [trees.digest(each) for each in held] == digests
+    assert torch.equal(torch.get_rng_state(), generator)
+    modes = [build.mode for build in fa.explain(fast[mode]).builds]
+    assert modes == [mode, "captured" if mode == "compiled" else mode]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_donated_state_says_who_took_it(compiled, mode):
+    _, fast, start = compiled
+    state = attrs.evolve(start)
+    (batch,) = batches(1)
+    fast[mode](state, batch)
+    with pytest.raises(StateError, match=r"TrainState: was donated to the call at .*test_compiling\.py:\d+, which"):
+        fast[mode](state, batch)
+    with pytest.raises(StateError, match=r"keep a copy: trees\.snapshot"):
+        fa.advance(state, {})
+
+
+def test_compiled_steps_write_into_the_donated_memory(compiled):
+    _, fast, start = compiled
+    state, _ = fast["compiled"](attrs.evolve(start), *batches(1))
+    addresses = [leaf.data_ptr() for leaf in trees.leaves(state)]
+    for batch in batches(3):
+        state, _ = fast["compiled"](state, batch)
+    assert [leaf.data_ptr() for leaf in trees.leaves(state)] == addresses
+
+
+def test_compiled_steps_draw_the_noise_of_eager_ones():
+    net = nn.Sequential(nn.Linear(3, 64), nn.Dropout(0.5))
+    step = fa.train_step(net, optimizers.sgd(0.0), loss=lambda out, batch: out.square().mean())
+    state, batch = fa.init(net, optimizers.sgd(0.0), seed=3), torch.randn(7, 3)
+    _, expected = step(state, batch)
+    _, output = fa.compile(step, mode="compiled")(state, batch)
+    assert torch.equal(output["output"] == 0, expected["output"] == 0)
+
+
+def test_auto_says_what_it_chose(compiled):
+    step, _, start = compiled
+    (batch,) = batches(1)
+    for n_steps, mode, why in (
+        (None, "captured", "on the CPU, and it is not known for how many steps"),
+        (10, "captured", "compiling costs about .* s and saves 0 s in 10 steps"),
+        (10**6, "compiled", "compiling costs about .* in 1000000 steps"),
+    ):
+        fast = fa.compile(step, mode="auto", n_steps=n_steps)
+        fast(start, batch)
+        (build,) = fa.explain(fast).builds
+        assert build.mode == mode
+        assert re.match(why, build.why)
+        assert re.search(rf"float32\[16, 3\], int64\[16\]: {mode} \(.*\), built in \d", str(fa.explain(fast)))
+
+
+def test_what_cannot_be_compiled_runs_captured_and_says_so(compiled, monkeypatch, tmp_path):
+    step, _, start = compiled
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    fast = fa.compile(step, mode="compiled")
+    with (
+        config.patch({"cpp.cxx": ("no-such-compiler",), "compile_threads": 1}),
+        pytest.warns(CompileWarning, match="the step is not compiled and runs captured: .*compiler"),
+    ):
+        found = fast(start, *batches(1))
+    assert trees.digest(found) == trees.digest(step(start, *batches(1)))
+    assert [build.mode for build in fa.explain(fast).builds] == ["captured"]
+
+
+def program(mode):
+    loader = fa.DataLoader(fa.ResidentDataset(batches(1, size=50)[0]), batch_size=16, shuffle=True)
+    return fa.Program(
+        model=fa.functional(network(), inputs=lambda batch: batch["x"]),
+        optimizer=optimizers.adam(optimizers.schedules.step(0.1, step_size=1, per="epoch")),
+        loss=loss,
+        train_loader=loader,
+        stopper=fa.EpochBoundStopper(3),
+        tracker=fa.ScoreTracker("VAL_LOSS", mode="min"),
+        loader_routines=[fa.DataLoaderRoutine(loader, [fa.ValLossCallback()])],
+        mode=mode,
+    )
+
+
+def test_a_captured_program_is_the_eager_run():
+    start = program("eager").init()
+    before = trees.digest(start)
+    eager, captured = (fa.fit(program(mode), state=start, progress=False).state for mode in ("eager", "captured"))
     assert trees.digest(captured) == trees.digest(eager)
+    assert trees.digest(start) == before  # `fit` donates, but not what it was given
+
+
+def test_the_best_model_of_a_compiled_run_has_its_score():
+    held = program("compiled")
+    result = fa.fit(held, progress=False)
+    scores = {record.name: record.value.value for record in fa.evaluate(held, result.best.model).records}
+    assert scores["VAL_LOSS"] == result.scores["VAL_LOSS"].min()
+
+
+def test_a_run_says_how_its_steps_run(capsys):
+    fa.fit(program("auto"))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("steps on ")]
+    assert re.match(
+        r"steps on float32\[16, 3\], int64\[16\] run captured: compiling costs about .* in 12 steps", said[0]
+    )
+    assert "steps on float32[2, 3], int64[2] run captured: a smaller batch" in said[1]
+    assert len(said) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import pickle
 
 import pytest
 
@@ -40,6 +41,19 @@ def test_each_can_be_caught_as_ours_and_as_a_builtin(name: str, builtin: str) ->
     with pytest.raises(getattr(builtins, builtin), match=r"^here: is wrong$"):
         raise kind("is wrong", where="here")
     assert issubclass(kind, errors.FunctorchArtifactError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.TableError("is empty", where="the table", expected="rows", got=0),
+        errors.MissingExtraError("matplotlib", extra="plots", purpose="drawing"),
+    ],
+)
+def test_errors_travel_between_processes(error: errors.FunctorchArtifactError) -> None:
+    error.add_note("seen far away")
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), copied.__notes__) == (type(error), str(error), ["seen far away"])
 
 
 def test_a_missing_extra_names_its_extra() -> None:

@@ -17,13 +17,13 @@ ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
     0: {"errors", "trees"},
-    1: {"contracts", "records", "keys", "precision", "pages"},
-    2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report"},
-    3: {"stoppers", "model_tracking", "callbacks", "plans"},
-    4: {"routines", "step"},
-    5: {"compiling", "binary_classification", "table_comparison"},
+    1: {"contracts", "records", "keys", "precision", "pages", "donation"},
+    2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts"},
+    3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
+    4: {"routines", "step", "lowering"},
+    5: {"compiling", "table_comparison", "binary_classification"},
     6: {"program"},
-    7: {"data", "tracking", "checkpoint", "run_directory", "progress"},
+    7: {"background", "data", "tracking", "checkpoint", "run_directory", "progress"},
     8: {"driver"},
     9: {"trainer"},
     10: {"__init__"},
@@ -38,10 +38,11 @@ EFFECTS = {
     "multiprocessing", "concurrent", "asyncio", "signal", "atexit", "urllib", "http", "pickle", "tqdm", "tensorboard",
     "torch.utils.tensorboard", "mlflow", "clearml", "neptune", "safetensors",
 }  # fmt: skip
-# A report writes the file it is asked for, settings are read from one: both do nothing else.
-EFFECTS_OF = {"report": {"pathlib"}, "artifact_settings": {"pathlib"}}
+# A report writes the file it is asked for, settings are read from one: both do nothing else. Compiled
+# code is kept between processes, which changes no result.
+EFFECTS_OF = {"report": {"pathlib"}, "artifact_settings": {"pathlib"}, "lowering": {"os", "pathlib"}}
 EFFECTFUL_BUILTINS = {"open", "print", "input"}
-LAZY = {"pandas", "matplotlib", "sklearn", "tensorboard", "torch.utils.tensorboard", "tqdm"}
+LAZY = {"pandas", "matplotlib", "sklearn", "loky", "cloudpickle", "tensorboard", "torch.utils.tensorboard", "tqdm"}
 LAZY_BUT_FOR = {"binary_classification": {"pandas"}, "table_comparison": {"pandas"}}
 NEVER = {"pytest", "hypothesis", "scipy"}
 

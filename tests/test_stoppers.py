@@ -258,3 +258,14 @@ def test_only_stoppers_combine(combine: Any) -> None:
 def test_a_count_from_numpy_is_stored_as_int64() -> None:
     state = EpochBoundStopper(5).update(torch.tensor(0), StopperUpdateData(np.int32(4)))
     assert trees.describe(state) == "int64[]"
+
+
+def test_bounds() -> None:
+    ten, fifty = EpochBoundStopper(n_epochs=10), minimization()
+
+    class Unbounded(EpochBoundStopper):
+        bound = None
+
+    assert (ten.bound, fifty.bound) == (10, 50)
+    assert (any_of(ten, fifty).bound, all_of(ten, fifty).bound) == (10, 50)
+    assert (any_of(Unbounded(5), fifty).bound, all_of(Unbounded(5), fifty).bound) == (50, None)

@@ -1,0 +1,90 @@
+"""Donation: giving up a state, so that its memory can serve the next one.
+
+Belongs here: marking a value as given up, and telling whether a tensor has another holder. Does
+not: who donates what (`compiling`).
+Floor 1.
+
+Nothing that anybody holds ever changes. Memory is reused where nobody but the donated value has the
+tensor; where somebody has, the step works on a copy. So a snapshot, a tracked model or a variable of
+the user's is safe without having been copied in advance, and costs a copy only if it is kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from functorch_artifact.errors import StateError
+
+
+def give_up(value: Any, by: str) -> None:
+    """Empty a frozen attrs object of ours; whoever uses it again is told who took it.
+
+    Raises (at each later use of the object):
+        StateError: it was donated.
+
+    Example:
+        >>> import attrs
+        >>> from functorch_artifact import donation
+        >>> @attrs.frozen
+        ... class Pair:
+        ...     left: int
+        ...     right: int
+        >>> pair = Pair(1, 2)
+        >>> donation.give_up(pair, by="step 3")
+        >>> pair.left
+        Traceback (most recent call last):
+        functorch_artifact.errors.StateError: Pair: was donated to step 3, which reused its memory
+          do this: go on with what that call returned; pass donate=False; or keep a copy: trees.snapshot(state)
+    """
+    first, *others = attrs.fields(type(value))
+    for field in others:
+        object.__delattr__(value, field.name)
+    object.__setattr__(value, first.name, by)
+    object.__setattr__(value, "__class__", _given_up(type(value)))  # type: ignore[arg-type]
+
+
+def given_up(value: Any) -> bool:
+    """Tell whether a value was donated."""
+    return getattr(type(value), "_was_given_up", False)
+
+
+def own(tensors: list[Any], places: list[int]) -> None:
+    """Copy, of the tensors in these places of the list, those that somebody else holds as well.
+
+    The list has to be their only holder that is meant to be: give up the value they are from first.
+    Other tensors that share their memory, and arrays made of them, count as holders.
+    """
+    for place in places:
+        if sys.getrefcount(tensors[place]) > 2 or _users(tensors[place]) > 2:  # this list, this call
+            tensors[place] = tensors[place].clone()
+
+
+def _users(tensor: Tensor) -> int:
+    storage = tensor.untyped_storage()  # counts itself
+    return torch._C._storage_Use_Count(storage._cdata)
+
+
+@cache
+def _given_up(cls: type[Any]) -> type[Any]:
+    first = attrs.fields(cls)[0].name
+
+    def use(self: Any, name: str) -> Any:
+        if name == "__class__":  # for isinstance
+            return cls
+        raise StateError(
+            f"was donated to {object.__getattribute__(self, first)}, which reused its memory",
+            where=cls.__name__,
+            fix="go on with what that call returned; pass donate=False; or keep a copy: trees.snapshot(state)",
+        )
+
+    def shown(self: Any) -> str:
+        return f"<{cls.__name__}, donated to {object.__getattribute__(self, first)}>"
+
+    members: dict[str, Any] = {"__slots__": (), "__getattribute__": use, "__repr__": shown, "_was_given_up": True}
+    return type(cls.__name__, (cls,), members)

@@ -1,0 +1,177 @@
+"""Lowering: from a function of tensors to a flat graph, and from a graph to generated code.
+
+Belongs here: tracing with `make_fx`, tidying graphs, code by Inductor and where it is kept between
+processes. This is the one place that touches torch's unstable interfaces for that. Does not: what
+the function computes (`step`), which graphs are worth it (`compiling`).
+Floor 4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx
+
+from functorch_artifact import trees
+
+Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
+"""From a list of tensors, which it may empty, to the results."""
+
+_INDUCTOR = {"fallback_random": True, "triton.cudagraphs": False}  # torch's own random numbers, to the bit
+
+
+def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> fx.GraphModule:
+    """Trace a function of tensors into a flat graph of torch's operations, gradients included.
+
+    It is traced over fake tensors, so that reading a value fails. Over real ones it would succeed,
+    and the value would stand in the graph for ever.
+
+    Raises:
+        TypeError: an argument is not a tensor.
+        Exception: whatever torch raises where the function reads a value.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # costs as much to import as all of us
+
+    if not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise TypeError("it has arguments that are not tensors")
+    module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+    _tidy(module.graph)
+    module.recompile()
+    return module
+
+
+def n_operations(module: fx.GraphModule) -> int:
+    """Count the operations of a graph."""
+    return sum(node.op == "call_function" for node in module.graph.nodes)
+
+
+def draws(module: fx.GraphModule) -> bool:
+    """Tell whether a graph draws random numbers."""
+    return any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in module.graph.nodes)
+
+
+def write_back(module: fx.GraphModule, places: Sequence[int | None]) -> fx.GraphModule:
+    """Make a graph whose results are written into its arguments; the given one stays as it is.
+
+    Args:
+        module: the graph.
+        places: for each result the argument that it goes into, or None for those still returned.
+    """
+    graph = fx.Graph()
+    copied: dict[fx.Node, Any] = {}
+    results: list[Any] = list(graph.graph_copy(module.graph, copied))  # type: ignore[arg-type]
+    arguments = graph.find_nodes(op="placeholder")
+    moves = {
+        index: arguments[place]
+        for index, place in enumerate(places)
+        if place is not None and results[index] is not arguments[place]
+    }
+    written = {_memory(argument) for argument in moves.values()}
+    for index, result in enumerate(results):
+        if (index in moves or places[index] is None) and _memory(result) in written:
+            # It is, or views, an argument that is about to be written to.
+            results[index] = graph.call_function(torch.ops.aten.clone.default, (result,))
+            results[index].meta["val"] = result.meta.get("val")
+    for index, argument in moves.items():
+        stored = graph.call_function(torch.ops.aten.copy_.default, (argument, results[index]))
+        stored.meta["val"] = argument.meta.get("val")
+    graph.output([result for result, place in zip(results, places, strict=True) if place is None])
+    return fx.GraphModule(module, graph)
+
+
+def replay(module: fx.GraphModule) -> Flat:
+    """Run a graph operation by operation; each value is freed after its last use, arguments too."""
+    from torch.fx.graph import _BoxedCodeGen
+
+    module.graph.set_codegen(_BoxedCodeGen())
+    module.recompile()
+    return module.forward
+
+
+def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bool]:
+    """Compile a graph with Inductor, or find it compiled by an earlier process.
+
+    Returns:
+        The compiled function, and whether it was found.
+
+    Raises:
+        Exception: whatever torch raises: an operation that it cannot compile, no C++ compiler.
+    """
+    path = _kept(module)
+    with contextlib.suppress(Exception):  # a file of another version, or damaged, is made again
+        from torch._inductor.standalone_compile import CompiledArtifact
+
+        with _quiet():
+            found = CompiledArtifact.load(path=str(path), format="binary")
+        return lambda arguments: found(*arguments), True
+    try:
+        from torch._inductor.standalone_compile import standalone_compile
+    except ImportError:
+        compiled = torch.compile(module, fullgraph=True, dynamic=False, options=dict(_INDUCTOR))
+        return lambda arguments: compiled(*arguments), False
+    with _quiet():
+        made = standalone_compile(
+            module, list(leaves), dynamic_shapes="from_graph", options={"config_patches": dict(_INDUCTOR)}, aot=True
+        )
+        with contextlib.suppress(Exception):  # a graph that cannot be kept is compiled by each process
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.save(path=str(path), format="binary")
+    return lambda arguments: made(*arguments), False
+
+
+def kept(module: fx.GraphModule) -> bool:
+    """Tell whether an earlier process has left this graph compiled."""
+    return _kept(module).exists()
+
+
+def _kept(module: fx.GraphModule) -> Path:
+    """Name the file of a compiled graph after all that its code depends on."""
+    total = hashlib.blake2b(digest_size=16)
+    for node in module.graph.nodes:
+        total.update(repr((node.op, node.name, str(node.target), node.args, node.kwargs)).encode())
+        for value in trees.tensors(node.meta.get("val")):
+            total.update(repr((trees.describe(value), value.stride(), value.device)).encode())
+        if node.op == "get_attr":
+            total.update(trees.digest(getattr(module, str(node.target))).encode())
+    settings = (
+        torch.__version__,
+        torch.get_num_threads(),
+        torch.backends.cpu.get_cpu_capability(),
+        torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        _INDUCTOR,
+    )
+    total.update(repr(settings).encode())
+    base = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "functorch_artifact" / total.hexdigest()
+
+
+def _tidy(graph: fx.Graph) -> None:
+    """Drop what only autograd needed: detached aliases, matrices transposed twice, dead code."""
+    aten = torch.ops.aten
+    for node in graph.nodes:
+        if node.target == aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+        elif node.target == aten.t.default and node.args[0].target == aten.t.default:
+            node.replace_all_uses_with(node.args[0].args[0])
+    graph.eliminate_dead_code()
+
+
+def _memory(node: Any) -> int | None:
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # Inductor's remarks on itself
+        yield

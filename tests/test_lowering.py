@@ -1,0 +1,95 @@
+"""Graphs: what is traced, what is tidied away, what is written back, and code that outlives its process."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from functorch_artifact import lowering
+
+
+def test_reading_a_value_cannot_be_captured():
+    with pytest.raises(Exception, match="data-dependent"):
+        lowering.capture(lambda x: [x if x.sum() > 0 else -x], [torch.ones(2)])
+    with pytest.raises(TypeError, match="it has arguments that are not tensors"):
+        lowering.capture(lambda x: [x], [1.0])
+
+
+def test_what_autograd_left_behind_is_tidied_away():
+    def function(x, y):
+        x = x.detach().requires_grad_()
+        (grad,) = torch.autograd.grad((x.t().t() @ y).square().sum(), x)
+        return [grad]
+
+    x, y = torch.randn(3, 4), torch.randn(4, 2)
+    module = lowering.capture(function, [x, y])
+    targets = [str(node.target) for node in module.graph.nodes]
+    assert not any("detach" in target for target in targets)
+    expected = function(x, y)
+    assert lowering.n_operations(module) < 12
+    assert not lowering.draws(module)
+    assert torch.equal(lowering.replay(module)([x, y])[0], expected[0])
+
+
+def test_a_graph_that_draws_is_known():
+    assert lowering.draws(lowering.capture(lambda x: [torch.nn.functional.dropout(x, 0.5)], [torch.ones(3)]))
+
+
+def test_replay_lets_go_of_its_arguments():
+    run = lowering.replay(lowering.capture(lambda x, y: [x + 1, y], [torch.ones(2), torch.ones(3)]))
+    arguments = [torch.zeros(2), torch.zeros(3)]
+    results = run(arguments)
+    assert arguments == []
+    assert torch.equal(results[0], torch.ones(2))
+
+
+def test_results_are_written_back_after_all_that_reads_the_old_ones():
+    """Swap two arguments, view one, leave one, and return what shares memory with what is overwritten."""
+
+    def function(a, b, c):
+        return [b, a + 1, c, a.view(-1)[1:], b * 2]
+
+    given = [torch.arange(3.0), torch.arange(3.0) * 10, torch.ones(2)]
+    expected = [each.clone() for each in function(*given)]
+    module = lowering.capture(function, given)
+    written = lowering.replay(lowering.write_back(module, [0, 1, 2, None, None]))
+    arguments = [each.clone() for each in given]
+    returned = written(list(arguments))
+    for found, wanted in zip([*arguments, *returned], expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+PROCESS = """
+import sys, torch
+from functorch_artifact import lowering
+torch.set_num_threads(1)
+x = torch.arange(4.0)
+module = lowering.capture(lambda x: [(x * {factor}).sin()], [x])
+assert lowering.kept(module) is {kept}
+run, found = lowering.generate(module, [x])
+assert found is {kept}
+torch.testing.assert_close(run([x])[0], (x * {factor}).sin())
+assert lowering.kept(module)
+"""
+
+
+def test_compiled_code_is_found_again_by_another_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for factor, kept in ((2, False), (2, True)):
+        subprocess.run([sys.executable, "-W", "error", "-c", PROCESS.format(factor=factor, kept=kept)], check=True)
+    (path,) = (tmp_path / "functorch_artifact").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    x = torch.arange(4.0)
+    assert not lowering.kept(lowering.capture(lambda x: [(x * 3).sin()], [x]))
+    assert lowering.generate(lowering.capture(lambda x: [(x * 2).sin()], [x]), [x])[1] is False  # damaged: made again
+
+
+def test_torch_compile_steps_in_where_inductor_has_no_standalone_entry(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch._inductor.standalone_compile", None)
+    x = torch.arange(4.0)
+    module = lowering.capture(lambda x: [x.cos() + 1], [x])
+    run, found = lowering.generate(module, [x])
+    assert not found
+    torch.testing.assert_close(run([x])[0], x.cos() + 1)

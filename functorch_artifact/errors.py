@@ -116,6 +116,43 @@ class BackgroundError(FunctorchArtifactError, RuntimeError):
     """A task that was to be computed in the background and is lost."""
 
 
+class PurityError(FunctorchArtifactError, RuntimeError):
+    """A hook that did more than give a value.
+
+    Attributes:
+        impurities: what it did, one line each.
+    """
+
+    def __init__(self, where: str, impurities: tuple[str, ...]) -> None:
+        self.impurities = impurities
+        super().__init__(
+            "is not pure",
+            where=where,
+            expected="a value that depends on the arguments alone, and nothing else touched",
+            got="\n    ".join(impurities),
+            fix="return a new value instead, and pass in what is needed as an argument",
+        )
+
+
+class LawViolation(FunctorchArtifactError, AssertionError):  # noqa: N818  # a law is broken, the program is not
+    """A law that something does not keep, with the smallest example of it.
+
+    Attributes:
+        law: the law's name.
+    """
+
+    def __init__(
+        self, subject: str, law: str, statement: str, counterexample: str, *, expected: str, got: str, usual_cause: str
+    ) -> None:
+        self.law = law
+        indented = "\n    ".join(counterexample.splitlines())
+        super().__init__(
+            f"{subject} breaks the law `{law}`\n  law: {statement}\n  counterexample:\n    {indented}",
+            expected=expected,
+            got=f"{got}\n  usual cause: {usual_cause}",
+        )
+
+
 class MissingExtraError(FunctorchArtifactError, ImportError):
     """An optional dependency that is not installed; the message names the extra."""
 

@@ -63,3 +63,22 @@ def test_a_missing_extra_names_its_extra() -> None:
         "drawing a histogram needs the package 'matplotlib', which is not installed\n"
         "  do this: pip install 'functorch-artifact[plots]'"
     )
+
+
+def test_what_is_not_pure_lists_what_it_did() -> None:
+    error = errors.PurityError("Mine.update", ("`state` was changed", "the clock was read: time.time"))
+    assert isinstance(error, RuntimeError)
+    assert error.impurities == ("`state` was changed", "the clock was read: time.time")
+    assert str(error).startswith("Mine.update: is not pure\n  expected: a value that depends on the arguments alone")
+    assert "  got: `state` was changed\n    the clock was read: time.time\n  do this:" in str(error)
+
+
+def test_a_broken_law_shows_how_and_why() -> None:
+    told = {"expected": "3", "got": "4", "usual_cause": "haste"}
+    error = errors.LawViolation("Mine", "adds_up", "It adds up.", "x = 1\ny = 2", **told)
+    assert isinstance(error, AssertionError)
+    assert error.law == "adds_up"
+    assert str(error) == (
+        "Mine breaks the law `adds_up`\n  law: It adds up.\n  counterexample:\n    x = 1\n    y = 2\n"
+        "  expected: 3\n  got: 4\n  usual cause: haste"
+    )

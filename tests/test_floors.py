@@ -17,7 +17,7 @@ ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
     0: {"errors", "trees"},
-    1: {"contracts", "records", "keys", "precision", "pages", "donation"},
+    1: {"contracts", "records", "keys", "purity", "precision", "pages", "donation"},
     2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts"},
     3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
     4: {"routines", "step", "lowering"},
@@ -26,7 +26,7 @@ FLOORS = {
     7: {"background", "data", "tracking", "checkpoint", "run_directory", "progress"},
     8: {"driver"},
     9: {"trainer"},
-    10: {"__init__"},
+    10: {"__init__", "testing"},
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FIRST_FLOOR_WITH_EFFECTS = 7
@@ -39,12 +39,18 @@ EFFECTS = {
     "torch.utils.tensorboard", "mlflow", "clearml", "neptune", "safetensors",
 }  # fmt: skip
 # A report writes the file it is asked for, settings are read from one: both do nothing else. Compiled
-# code is kept between processes, which changes no result.
-EFFECTS_OF = {"report": {"pathlib"}, "artifact_settings": {"pathlib"}, "lowering": {"os", "pathlib"}}
+# code is kept between processes, which changes no result. `purity` looks out for effects, and knows them.
+EFFECTS_OF = {
+    "report": {"pathlib"},
+    "artifact_settings": {"pathlib"},
+    "lowering": {"os", "pathlib"},
+    "purity": {"os", "threading"},
+}
 EFFECTFUL_BUILTINS = {"open", "print", "input"}
 LAZY = {"pandas", "matplotlib", "sklearn", "loky", "cloudpickle", "tensorboard", "torch.utils.tensorboard", "tqdm"}
 LAZY_BUT_FOR = {"binary_classification": {"pandas"}, "table_comparison": {"pandas"}}
 NEVER = {"pytest", "hypothesis", "scipy"}
+NEVER_BUT_FOR = {"testing": {"hypothesis"}}
 
 
 @attrs.frozen
@@ -103,7 +109,7 @@ def violations(source: str, room: str, package: str = PACKAGE) -> list[str]:
             other = name if name in FLOOR_OF else "__init__"
             if other != room and FLOOR_OF[other] >= floor and (room, other) not in SAME_FLOOR:
                 found.append(f"line {each.line}: {room} (floor {floor}) imports {other} (floor {FLOOR_OF[other]})")
-        elif among(each.module, NEVER):
+        elif among(each.module, NEVER - NEVER_BUT_FOR.get(room, set())):
             found.append(f"line {each.line}: {room} imports {each.module}, which only tests need")
         elif floor < FIRST_FLOOR_WITH_EFFECTS and among(each.module, EFFECTS - EFFECTS_OF.get(room, set())):
             found.append(f"line {each.line}: {room} (floor {floor}) imports {each.module}, an effect")

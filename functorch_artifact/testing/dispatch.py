@@ -1,0 +1,55 @@
+"""`laws`: the laws of any object, by what it is.
+
+Belongs here: which family is whose. Does not: laws.
+Floor 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from functorch_artifact.callbacks import Callback
+from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.folds import Fold
+from functorch_artifact.stoppers import EarlyStopper
+from functorch_artifact.testing.callback_laws import callback_laws
+from functorch_artifact.testing.fold_laws import fold_laws
+from functorch_artifact.testing.law import Laws
+from functorch_artifact.testing.stopper_laws import stopper_laws
+
+_OF: Final[dict[type[Any], Callable[..., Laws]]] = {
+    EarlyStopper: stopper_laws,
+    Callback: callback_laws,
+    Fold: fold_laws,
+}
+
+
+def laws(subject: object, **options: Any) -> Laws:
+    """List the laws of an object, each a function that raises `LawViolation`.
+
+    Args:
+        subject: a stopper, a callback, a fold, or another object that a checker takes.
+        options: the options of its checker, such as `batches` for a callback.
+
+    Raises:
+        ConfigurationError: no checker takes such an object.
+
+    Example:
+        >>> import pytest
+        >>> from functorch_artifact.stoppers import EpochBoundStopper
+        >>> from functorch_artifact.testing import laws
+        >>> @pytest.mark.parametrize("law", laws(EpochBoundStopper(n_epochs=3)))
+        ... def test_my_stopper(law):
+        ...     law()
+        >>> laws(EpochBoundStopper(n_epochs=3))["the_bound_is_kept"](history=[{}])
+    """
+    for kind, make in _OF.items():
+        if isinstance(subject, kind):
+            return make(subject, **options)
+    raise ConfigurationError(
+        "has no laws",
+        where=type(subject).__name__,
+        expected=f"one of {', '.join(kind.__name__ for kind in _OF)}",
+        fix="derive it from the class whose laws it is to keep",
+    )

@@ -37,7 +37,7 @@ from functorch_artifact.stoppers import (
 )
 
 Per = Literal["step", "epoch"]
-_LAYERS = {
+_LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(3, 3),
     "norm": lambda: nn.BatchNorm1d(3),
     "dropout": lambda: nn.Dropout(0.3),

@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky, UnsatisfiedAssumption
+from hypothesis.errors import Flaky
 
 from functorch_artifact.errors import ConfigurationError, LawViolation, PurityError
 from functorch_artifact.testing.source import Source
@@ -35,6 +35,20 @@ class Broken(Exception):  # noqa: N818  # an answer, not a fault of the program
     def __init__(self, expected: object, got: object) -> None:
         super().__init__(expected, got)
         self.expected, self.got = str(expected), str(got)
+
+
+class Undecided(Exception):  # noqa: N818
+    """An example that a law says nothing about."""
+
+
+def suppose(holds: bool) -> None:
+    """Go on if the law has something to say of this example.
+
+    Raises:
+        Undecided: it has not.
+    """
+    if not holds:
+        raise Undecided
 
 
 def expect(holds: bool, expected: object, got: object) -> None:
@@ -154,7 +168,7 @@ class BoundLaw:
             got = "\n    ".join(error.impurities)
             where = str(error).split(": is not pure")[0]
             return self._violation(example, f"{where} leaves everything as it is", got)
-        except UnsatisfiedAssumption:
+        except Undecided:
             raise
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
@@ -172,7 +186,10 @@ class BoundLaw:
         @_settings(self.law.cost)
         @given(st.fixed_dictionaries(strategies))
         def attempt(example: dict[str, Any]) -> None:
-            violation = self.try_example(example)
+            try:
+                violation = self.try_example(example)
+            except Undecided:
+                reject()
             if violation is not None:
                 found.append(violation)
                 raise violation
@@ -218,7 +235,7 @@ class BoundLaw:
 
 
 @attrs.frozen(eq=False)
-class Laws:
+class Laws(Collection[BoundLaw]):
     """The laws of one object: iterate for `pytest.mark.parametrize`, look one up by its name.
 
     Only laws that have a meaning for the object are listed.
@@ -231,6 +248,9 @@ class Laws:
     def __iter__(self) -> Iterator[BoundLaw]:
         bound = (BoundLaw(self.family, law, self.case) for law in self.listed.values())
         return (each for each in bound if each.applies)
+
+    def __contains__(self, name: object) -> bool:
+        return any(bound.law.name == name for bound in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from functorch_artifact import purity
 from functorch_artifact.stoppers import Continue, EarlyStopper, Stop, StopperUpdateData, Verdict
 from functorch_artifact.testing.agreement import digest, disturb_generators, through_a_checkpoint
-from functorch_artifact.testing.law import Case, Family, Laws, Report, expect
+from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, suppose
 from functorch_artifact.testing.values import score_histories
 
 History = list[dict[str, float]]
@@ -209,6 +208,17 @@ def _finite(case: StopperCase) -> st.SearchStrategy[list[float]]:
     return st.lists(values, max_size=(case.patience or 3) + 6)
 
 
+@STOPPER.law(
+    usual_cause="state is written to in place or kept on self; build a new state, e.g. with attrs.evolve",
+    history=_histories,
+)
+def hooks_are_pure(case: StopperCase, history: History) -> None:
+    """init, update and verdict change nothing, draw nothing, and touch neither clock nor files."""
+    with purity.checking():
+        case.verdict(purity.call(f"{type(case.subject).__name__}.init", case.subject.init))
+        case.verdicts(history[:4])
+
+
 @STOPPER.law(usual_cause="init() starts from state that an earlier run left behind, or with a count of 1")
 def a_fresh_stopper_continues(case: StopperCase) -> None:
     """Before the first epoch the verdict is Continue."""
@@ -235,17 +245,6 @@ def a_stop_says_why(case: StopperCase, history: History) -> None:
     for verdict in case.verdicts(history):
         good = isinstance(verdict, Continue) or (isinstance(verdict, Stop) and bool(str(verdict.reason).strip()))
         expect(good, "Continue() or Stop('why')", verdict)
-
-
-@STOPPER.law(
-    usual_cause="state is written to in place or kept on self; build a new state, e.g. with attrs.evolve",
-    history=_histories,
-)
-def hooks_are_pure(case: StopperCase, history: History) -> None:
-    """init, update and verdict change nothing, draw nothing, and touch neither clock nor files."""
-    with purity.checking():
-        case.verdict(purity.call(f"{type(case.subject).__name__}.init", case.subject.init))
-        case.verdicts(history[:4])
 
 
 @STOPPER.law(
@@ -335,7 +334,7 @@ def _definition(case: StopperCase, values: Sequence[float]) -> float:
     for epoch, value in enumerate(values, start=1):
         loss = value if case.mode == "min" else -value
         gain = best - loss
-        assume(gain in (0.0, case.min_delta, math.inf) or abs(gain - case.min_delta) > 1e-9)
+        suppose(gain in (0.0, case.min_delta, math.inf) or abs(gain - case.min_delta) > 1e-9)
         best, stale = (loss, 0) if best - loss > case.min_delta else (best, stale + 1)
         if stale >= (case.patience or 0) or epoch >= (case.bound or math.inf):
             return epoch

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -102,6 +103,9 @@ class TensorBoard(TrackingClient):
     def _begin(self, directory: Path, step: int) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
 
+        # Event files are read in the order of their names, which tell the second they were begun in.
+        while any(directory.glob(f"events.out.tfevents.{int(time.time())}*")):
+            time.sleep(0.05)
         self._writer = SummaryWriter(str(directory), purge_step=step)
         rows = [(name, str(value)) for name, value in self._parameters.items()]
         self._writer.add_text("run/parameters", _markdown(("parameter", "value"), rows), step)

@@ -1,0 +1,18 @@
+"""A process that logs a run, epoch by epoch, and says when each has been taken, until it is killed."""
+
+import sys
+from pathlib import Path
+
+from conformance_tests import conftest as conftest  # its environment
+from conformance_tests import subjects
+from conformance_tests.material import epochs, run_info
+
+if __name__ == "__main__":
+    subject = getattr(subjects, sys.argv[1])(Path(sys.argv[2]))
+    client = subject.client()
+    client.open(run_info(subject.root))
+    for batch in epochs(40):
+        print("next", flush=True)
+        client.log(batch)
+    print("done", flush=True)
+    client.close()

@@ -1,5 +1,6 @@
 # make demo    train a tabular VAE on the diamonds table; ARGS="--epochs 4 --rows 5000" is quick
 # make test    everything that must pass: lint, types, tests and laws; ARGS="-k folds" selects tests
+# make conformance   the part of `test` that puts every tracking client to its backend
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
 # make clean   remove all that make has made
@@ -15,13 +16,16 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test conformance lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)
 
-test: lint
+test: lint $(if $(ARGS),,conformance)
 	$(BIN)/python -m pytest $(ARGS)
+
+conformance: build/envs/trackers/.installed
+	build/envs/trackers/bin/python -m pytest conformance_tests
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -46,8 +50,11 @@ build/envs/%/.installed: requirements-%.txt $(INSTALLED)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -c "import pathlib, sysconfig; own = sysconfig.get_path('purelib'); \
 	base = own.replace('$(@D)', '.venv'); pathlib.Path(own, 'base.pth').write_text(f'import site; site.addsitedir({base!r})\n')"
-	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_OPTIONS) -r $<
 	touch $@
+
+# Some of these ask for versions of each other that cannot be had together, and work all the same.
+build/envs/trackers/.installed: PIP_OPTIONS := --no-deps
 
 clean:
 	rm -rf .venv build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,11 +13,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from functorch_artifact import pages
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_LINES: Final = 8  # in one chart: as many as there are colours
 MOST_POINTS: Final = 400  # in one line
@@ -69,6 +72,18 @@ for (const figure of document.querySelectorAll(".chart")) {
   });
 }
 """
+
+
+@attrs.frozen
+class Summary:
+    """A curve in six numbers; `None` where there is no value, or no finite one."""
+
+    first: float | None
+    last: float | None
+    low: float | None
+    low_at: int | None  # the epoch
+    high: float | None
+    high_at: int | None
 
 
 @attrs.frozen
@@ -144,6 +159,29 @@ def chart(title: str, lines: Mapping[str, Mapping[int, float]], *, mark: int | N
     )
 
 
+def curves(scores: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """Take a table of scores apart: values by epoch, by name; what is missing (NaN) is left out."""
+    known = {str(name): scores[name].dropna() for name in scores.columns}
+    return {name: dict(zip(map(int, each.index), map(float, each), strict=True)) for name, each in known.items()}
+
+
+def summary(points: Mapping[int, float]) -> Summary:
+    """Sum a curve up.
+
+    Example:
+        >>> from functorch_artifact import charts
+        >>> charts.summary({1: 0.5, 2: 0.25, 3: float("inf")})
+        Summary(first=0.5, last=inf, low=0.25, low_at=2, high=0.5, high_at=1)
+    """
+    if not points:
+        return Summary(None, None, None, None, None, None)
+    first, last, finite = points[min(points)], points[max(points)], _finite(points)
+    if not finite:
+        return Summary(first, last, None, None, None, None)
+    low, high = min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)
+    return Summary(first, last, finite[low], low, finite[high], high)
+
+
 def describe(name: str, points: Mapping[int, float]) -> str:
     """Say in words what a curve shows, for who cannot see it."""
     finite = _finite(points)
@@ -154,8 +192,8 @@ def describe(name: str, points: Mapping[int, float]) -> str:
     ends = ", ".join(f"{finite[epoch]:.4g} at epoch {epoch}" for epoch in places)
     if len(finite) == 1:
         return f"{name}: {ends}{lost}"
-    lowest, highest = min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)
-    extremes = f"lowest {finite[lowest]:.4g} at epoch {lowest}, highest {finite[highest]:.4g} at epoch {highest}"
+    about = summary(finite)
+    extremes = f"lowest {about.low:.4g} at epoch {about.low_at}, highest {about.high:.4g} at epoch {about.high_at}"
     return f"{name}: {ends}, {extremes}{lost}"
 
 

@@ -118,7 +118,7 @@ def page(view: RunView, *, most_bytes: int = MOST_BYTES) -> str:
         view: what to say.
         most_bytes: of pictures.
     """
-    curves = {name: _points(view.scores, name) for name in view.scores.columns}
+    curves = charts.curves(view.scores)
     said = {"state": view.state, "stopped because": view.reason, **view.facts}
     parts = {
         "Run": pages.facts({name: value for name, value in said.items() if value not in (None, "")}),
@@ -145,7 +145,7 @@ def brief(name: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
     shown = list(scores.columns)[:_MOST_BRIEF]
     rest = f"<p>and {len(scores.columns) - len(shown)} more scores</p>" if len(scores.columns) > len(shown) else ""
     said = " &middot; ".join(f"{pages.escape(label)} {pages.cell(value)}" for label, value in facts.items())
-    rows = _rows({each: _points(scores, each) for each in shown})
+    rows = _rows(charts.curves(scores[shown]))
     return f"<div><strong>{pages.escape(name)}</strong><p>{said}</p>{pages.table(_HEADERS, rows)}{rest}</div>"
 
 
@@ -165,22 +165,14 @@ def groups(names: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-_HEADERS: Final = ("score", "last", "curve", "first", "lowest", "at epoch", "highest", "at epoch")
+_HEADERS: Final = ("score", "last", "course", "first", "lowest", "at epoch", "highest", "at epoch")
 
 
 def _rows(curves: Mapping[str, Mapping[int, float]]) -> Iterator[list[Any]]:
     for name, points in curves.items():
-        finite = {epoch: value for epoch, value in points.items() if math.isfinite(value)}
-        low = min(finite, key=finite.__getitem__, default=None)
-        high = max(finite, key=finite.__getitem__, default=None)
-        first, last = (points[min(points)], points[max(points)]) if points else (None, None)
-        extremes = [each for at in (low, high) for each in (None if at is None else finite[at], at)]
-        yield [name, last, charts.spark(list(points.values())), first, *extremes]
-
-
-def _points(scores: pd.DataFrame, name: str) -> dict[int, float]:
-    column = scores[name].dropna()
-    return dict(zip(map(int, column.index), map(float, column), strict=True))
+        about = charts.summary(points)
+        course = charts.spark(list(points.values()))
+        yield [name, about.last, course, about.first, about.low, about.low_at, about.high, about.high_at]
 
 
 def _curves(curves: Mapping[str, Mapping[int, float]], best: int | None) -> str:

@@ -97,6 +97,12 @@ def test_finished_schedules_keep_their_last_rate() -> None:
     assert optimizers.linear_warmup(0.5, length=4, per="epoch")(99) == 0.5
 
 
+def test_a_cycle_without_time_to_rise_begins_at_its_maximum() -> None:
+    rates = rates_of(optimizers.one_cycle(0.5, total=10, rising=0.1, per="epoch"), "epoch", 10)  # torch divides by 0
+    assert rates[0] == 0.5
+    assert all(after < before for before, after in zip(rates, rates[1:], strict=False))
+
+
 def test_count_may_be_a_tensor_and_trace() -> None:
     schedule = optimizers.one_cycle(1.0, total=20, per="step")
     counts = torch.arange(20)

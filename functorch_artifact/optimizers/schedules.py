@@ -208,7 +208,7 @@ def one_cycle(
     initial, peak, last = maximum / div_factor, rising * total - 1, total - 1
 
     def function(count: Tensor) -> Tensor:
-        up = _cosine(initial, maximum, count / peak)
+        up = _cosine(initial, maximum, count / peak if peak else torch.ones(()))  # no time to rise
         down = _cosine(maximum, initial / final_div_factor, ((count - peak) / (last - peak)).clamp(max=1.0))
         return torch.where(count <= peak, up, down)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from functorch_artifact import charts, pages
+from functorch_artifact.errors import TrackingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ _MOST_EPOCHS: Final = 100
 _MOST_COLUMNS: Final = 20
 _MOST_BRIEF: Final = 12
 _MOST_ROWS: Final = 50
+_MOST_DAMAGED: Final = 3
 _SPLITS: Final = frozenset({"TRAIN", "TRAINING", "VAL", "VALID", "VALIDATION", "TEST"})
 
 _STYLE: Final = """
@@ -71,7 +73,7 @@ for (const section of document.querySelectorAll(".reels")) {
 
 @attrs.frozen(eq=False)
 class Picture:
-    """A picture of an epoch, read when it is needed."""
+    """A picture of an epoch, read when it is needed; what cannot be read is a `TrackingError`."""
 
     name: str
     epoch: int
@@ -93,7 +95,7 @@ class RunView:
         environment: versions, device, threads, ...
         pictures: of any epoch, in any order.
         tables: by name, the newest of each.
-        others: what is only listed: kind, name, epoch, what it is.
+        others: what is only listed: kind, name, the epochs that have it.
         failures: callbacks that raised: epoch, callback, error.
     """
 
@@ -107,7 +109,7 @@ class RunView:
     environment: Mapping[str, Any] = attrs.field(factory=dict)
     pictures: Sequence[Picture] = ()
     tables: Mapping[str, pd.DataFrame] = attrs.field(factory=dict)
-    others: Sequence[tuple[str, str, int, str]] = ()
+    others: Sequence[tuple[str, str, Sequence[int]]] = ()
     failures: Sequence[tuple[int, str, str]] = ()
 
 
@@ -126,7 +128,9 @@ def page(view: RunView, *, most_bytes: int = MOST_BYTES) -> str:
         "Scores": _scores(view.scores, curves),
         "Artifacts": _reels(view, most_bytes),
         "Tables": "".join(pages.folded(name, _frame(frame)) for name, frame in view.tables.items()),
-        "Also recorded": pages.table(["kind", "name", "epoch", "what"], view.others[:_MOST_SCORES]),
+        "Also recorded": pages.table(
+            ["kind", "name", "epochs"], [[kind, name, some(epochs)] for kind, name, epochs in view.others[:_MOST_SCORES]]
+        ),
         "Failures": pages.table(["epoch", "callback", "error"], view.failures[:_MOST_SCORES]),
         "Parameters": pages.facts(view.parameters),
         "Environment": pages.facts(view.environment),
@@ -147,6 +151,18 @@ def brief(name: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
     said = " &middot; ".join(f"{pages.escape(label)} {pages.cell(value)}" for label, value in facts.items())
     rows = _rows(charts.curves(scores[shown]))
     return f"<div><strong>{pages.escape(name)}</strong><p>{said}</p>{pages.table(_HEADERS, rows)}{rest}</div>"
+
+
+def some(epochs: Sequence[int], most: int = 8) -> str:
+    """Write epochs down, of many only the newest.
+
+    Example:
+        >>> from functorch_artifact import run_report
+        >>> run_report.some([5, 10]), run_report.some(range(1, 101), 3)
+        ('5, 10', '100, the newest: 98, 99, 100')
+    """
+    shown = ", ".join(map(str, epochs[-most:]))
+    return shown if len(epochs) <= most else f"{len(epochs)}, the newest: {shown}"
 
 
 def groups(names: Sequence[str]) -> dict[str, list[str]]:
@@ -207,8 +223,8 @@ def _scores(scores: pd.DataFrame, curves: Mapping[str, Mapping[int, float]]) -> 
 
 
 def _reels(view: RunView, most_bytes: int) -> str:
-    chosen, left_out = _choose(view.pictures, view.best, most_bytes)
-    if not chosen and not left_out:
+    chosen, left_out, damaged = _choose(view.pictures, view.best, most_bytes)
+    if not chosen and not left_out and not damaged:
         return ""
     epochs = sorted({epoch for _, epoch in chosen})
     reels = []
@@ -222,6 +238,7 @@ def _reels(view: RunView, most_bytes: int) -> str:
         else ""
     )
     note = f'<p class="dim">Pictures left out, to keep this page small: {left_out}.</p>' if left_out else ""
+    note += "".join(f'<p class="bad">{pages.escape(str(error))}</p>' for error in damaged[:_MOST_DAMAGED])
     attribute = f' class="reels" data-epochs="{pages.escape(json.dumps(epochs))}"' if slider else ""
     return f"{note}<div{attribute}>{slider}{''.join(reels)}</div>"
 
@@ -236,7 +253,7 @@ def _still(name: str, epoch: int, png: bytes) -> str:
     )
 
 
-def _choose(pictures: Sequence[Picture], best: int | None, most_bytes: int) -> tuple[dict[tuple[str, int], bytes], int]:
+def _choose(pictures: Sequence[Picture], best: int | None, most_bytes: int) -> tuple[dict[tuple[str, int], bytes], int, list[TrackingError]]:
     """Read the pictures that matter most until there is no room for another; count the others."""
     by_name: dict[str, dict[int, Picture]] = {}
     for each in pictures:
@@ -244,16 +261,21 @@ def _choose(pictures: Sequence[Picture], best: int | None, most_bytes: int) -> t
     orders = [[found[epoch] for epoch in _by_interest(sorted(found), best)] for found in by_name.values()]
     chosen: dict[tuple[str, int], bytes] = {}
     room, full = most_bytes, set[str]()
+    damaged: list[TrackingError] = []
     for i in range(max(map(len, orders), default=0)):
         for order in orders:
             if i < len(order) and order[i].name not in full:
-                png = order[i].read()
+                try:
+                    png = order[i].read()
+                except TrackingError as error:
+                    damaged.append(error)
+                    continue
                 if len(png) > room:
                     full.add(order[i].name)
                     continue
                 chosen[order[i].name, order[i].epoch] = png
                 room -= len(png)
-    return chosen, sum(map(len, orders)) - len(chosen)
+    return chosen, sum(map(len, orders)) - len(chosen) - len(damaged), damaged
 
 
 def _by_interest(epochs: Sequence[int], best: int | None) -> list[int]:

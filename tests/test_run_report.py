@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from functorch_artifact import pages, run_report
+from functorch_artifact.errors import TrackingError
 from functorch_artifact.run_report import Picture, RunView
 
 HOSTILE = '</style></title><script>alert("x")</script><img src=//evil.example/x onerror=alert(1)>&amp; "\'\u202e\x00'
@@ -116,7 +117,7 @@ def test_a_page_says_all_there_is():
                 environment={"torch": "2.13.0"},
                 pictures=[Picture("PDF", 2, png)],
                 tables={"ROWS": pd.DataFrame({"price": [326, 327]})},
-                others=[("array", "WEIGHTS", 3, "float32 [2, 3]")],
+                others=[("array", "WEIGHTS", [3])],
                 failures=[(2, "ROC", "ValueError: one class")],
             )
         )
@@ -136,7 +137,7 @@ def test_a_page_says_all_there_is():
     assert [text for tag, text in page.texts if tag == "h2"] == titles
     assert [text for tag, text in page.texts if tag == "a"] == titles
     cells = page.text()
-    for said in ("finished", "VAL_LOSS has not improved", "3 min", "7", "2.13.0", "326", "float32 [2, 3]", "one class"):
+    for said in ("finished", "VAL_LOSS has not improved", "3 min", "7", "2.13.0", "326", "WEIGHTS", "one class"):
         assert said in cells
     assert "marks epoch 2, the best model" in cells
     charts = [each["aria-label"] for each in page.all("svg") if "aria-label" in each]
@@ -169,7 +170,7 @@ def test_hostile_names_stay_names():
             environment={HOSTILE: HOSTILE},
             pictures=[Picture(HOSTILE, 1, png), Picture(HOSTILE, 2, png)],
             tables={HOSTILE: pd.DataFrame({HOSTILE: [HOSTILE]})},
-            others=[(HOSTILE, HOSTILE, 1, HOSTILE)],
+            others=[(HOSTILE, HOSTILE, [1])],
             failures=[(1, HOSTILE, HOSTILE)],
         )
     )
@@ -228,6 +229,16 @@ def test_one_picture_that_is_too_large_leaves_room_for_others():
     page = check(run_report.page(view(pictures=pictures), most_bytes=5_000))
     assert [each["alt"] for each in page.all("img")] == ["SMALL at epoch 1"]
     assert "Pictures left out, to keep this page small: 1." in page.text("p")
+
+
+def test_a_picture_that_is_damaged_is_told_and_the_others_are_shown():
+    def damaged():
+        raise TrackingError("is damaged", where="payloads/3f/3f2a.png")
+
+    page = check(run_report.page(view(pictures=[Picture("BAD", 1, damaged), Picture("GOOD", 1, png)])))
+    assert [each["alt"] for each in page.all("img")] == ["GOOD at epoch 1"]
+    assert "payloads/3f/3f2a.png: is damaged" in page.text("p")
+    assert "left out" not in page.text("p")
 
 
 def test_long_and_wide_runs_stay_bounded():

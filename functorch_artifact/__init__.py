@@ -4,7 +4,7 @@ The functional face: `functional`, `init`, `train_step`, `compile`, `advance`, `
 The declarative face: `CustomTrainer`, its routines and callbacks. Families are modules:
 `optimizers`, `folds`, `callbacks`, `stoppers`, `tracking`; domains are packages, such as
 `functorch_artifact.table_comparison`.
-Floor 10.
+Floor 11.
 """
 
 from functorch_artifact import (
@@ -41,16 +41,19 @@ from functorch_artifact.callbacks import (
     DataLoaderScoreCollectionCallback,
     TrainLossCallback,
     ValLossCallback,
+    every,
 )
 from functorch_artifact.compiling import CompiledStep, compile, explain
 from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelInputT, ModelOutput, ModelOutputT
 from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
-from functorch_artifact.driver import FitResult, evaluate, fit
+from functorch_artifact.driver import fit
+from functorch_artifact.fit_result import FitResult
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ModelTrackingCriterion, ScoreCriterion, ScoreTracker
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record, TrackingClient
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
+from functorch_artifact.run_reader import RunReader
 from functorch_artifact.step import EvalStep, TrainState, TrainStep, advance, eval_step, init, train_step
 from functorch_artifact.stoppers import (
     EarlyStopper,
@@ -59,7 +62,9 @@ from functorch_artifact.stoppers import (
     ScoreMinimizationStopper,
     StopperUpdateData,
 )
+from functorch_artifact.tracking import sync
 from functorch_artifact.trainer import CustomTrainer
+from functorch_artifact.validation import evaluate
 
 __version__ = "0.1.0"
 
@@ -102,6 +107,7 @@ __all__ = [
     "Program",
     "Record",
     "ResidentDataset",
+    "RunReader",
     "ScoreCriterion",
     "ScoreMaximizationStopper",
     "ScoreMinimizationStopper",
@@ -122,6 +128,7 @@ __all__ = [
     "errors",
     "eval_step",
     "evaluate",
+    "every",
     "explain",
     "fit",
     "folds",
@@ -134,6 +141,7 @@ __all__ = [
     "routines",
     "scores",
     "stoppers",
+    "sync",
     "tracking",
     "train_step",
     "trees",

@@ -16,7 +16,7 @@ say its name and its fold, or make a callback by value: `score("ACCURACY", folds
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, final
+from typing import Any, ClassVar, Generic, Literal, final
 
 import attrs
 
@@ -258,24 +258,57 @@ def plot_collection(name: str, fold: Fold[Any, Any, Any], *, period: int = 1) ->
 
 @attrs.frozen
 class CheckpointCallback:
-    """Say when a checkpoint is written, and how many are kept.
+    """Say when a checkpoint is written, and how many are kept; one is always written at the end.
 
     Args:
-        period: write one every so many epochs.
-        keep_last: remove all but the newest so many; by default all are kept.
+        period: write one every so many epochs, or steps.
+        keep_last: remove all but the newest so many, and that of the best epoch; `None` keeps all.
+        unit: what `period` counts.
 
     Raises:
-        ConfigurationError: a number is below 1.
+        ConfigurationError: a number is below 1, or the unit is unknown.
     """
 
     period: int = 1
-    keep_last: int | None = None
+    keep_last: int | None = 3
+    unit: Literal["epochs", "steps"] = "epochs"
 
     def __attrs_post_init__(self) -> None:
         check_period(self.period, "CheckpointCallback")
         if self.keep_last is not None:
             check_period(self.keep_last, "CheckpointCallback", "keep_last")
+        if self.unit not in ("epochs", "steps"):
+            raise ConfigurationError(
+                "is unknown", where="CheckpointCallback.unit", expected="'epochs' or 'steps'", got=repr(self.unit)
+            )
 
     def due(self, epoch: int) -> bool:
         """Say whether one is written after an epoch (counted from 1)."""
-        return epoch % self.period == 0
+        return self.unit == "epochs" and epoch % self.period == 0
+
+    def due_step(self, step: int) -> bool:
+        """Say whether one is written after a step (counted from 1)."""
+        return self.unit == "steps" and step % self.period == 0
+
+
+def every(*, epochs: int | None = None, steps: int | None = None, keep_last: int | None = 3) -> CheckpointCallback:
+    """Write a checkpoint every so many epochs, or every so many steps.
+
+    Args:
+        epochs: so many epochs; or
+        steps: so many optimizer steps.
+        keep_last: see `CheckpointCallback`.
+
+    Raises:
+        ConfigurationError: not one of the two is given, or a number is below 1.
+
+    Example:
+        >>> from functorch_artifact import callbacks
+        >>> [callbacks.every(epochs=5).due(10), callbacks.every(steps=1000).due_step(500)]
+        [True, False]
+    """
+    if epochs is not None and steps is None:
+        return CheckpointCallback(epochs, keep_last)
+    if steps is not None and epochs is None:
+        return CheckpointCallback(steps, keep_last, "steps")
+    raise ConfigurationError("takes one of two", where="every", expected="epochs=... or steps=...", got=(epochs, steps))

@@ -215,25 +215,29 @@ class DataLoader(Generic[T_co]):
         """Make the same loader with its batches on `device`."""
         return attrs.evolve(self, device=device)
 
-    def batches(self, epoch: int, seed: int) -> Iterator[T_co]:
-        """Iterate over the batches of `epoch` (counted from 1) under `seed`."""
+    def batches(self, epoch: int, seed: int, start: int = 0) -> Iterator[T_co]:
+        """Iterate over the batches of `epoch` (counted from 1) under `seed`, from the `start`-th on.
+
+        Those before it are not prepared, except by an iterable dataset, which has to be read.
+        """
         if isinstance(self.dataset, ResidentDataset):
-            batches = self._resident(self.dataset, epoch, seed)
+            batches = self._resident(self.dataset, epoch, seed, start)
         elif self._iterable:
-            batches = self._streamed(keys.derive(seed, "examples", epoch))
+            batches = islice(self._streamed(keys.derive(seed, "examples", epoch)), start, None)
         else:
-            batches = self._prepared(epoch, seed)
+            batches = self._prepared(epoch, seed, start)
         for batch in batches:
             yield batch if self.device is None else trees.to_device(batch, self.device, non_blocking=self.pin_memory)
 
     def _order(self, epoch: int, seed: int) -> Tensor:
         return keys.permutation(keys.derive(seed, "order", epoch), self._n) if self.shuffle else torch.arange(self._n)
 
-    def _slices(self, order: Tensor) -> Iterator[Tensor]:
-        return islice(torch.split(order, self.batch_size), len(self))
+    def _slices(self, order: Tensor, start: int) -> Iterator[Tensor]:
+        return islice(torch.split(order, self.batch_size), start, len(self))
 
-    def _resident(self, dataset: ResidentDataset[T_co], epoch: int, seed: int) -> Iterator[T_co]:
-        return map(dataset.select, self._slices(self._order(epoch, seed).to(trees.leaves(dataset.tree)[0].device)))
+    def _resident(self, dataset: ResidentDataset[T_co], epoch: int, seed: int, start: int) -> Iterator[T_co]:
+        order = self._order(epoch, seed).to(trees.leaves(dataset.tree)[0].device)
+        return map(dataset.select, self._slices(order, start))
 
     def _streamed(self, key: int) -> Iterator[T_co]:
         with keys.seeded(key):
@@ -245,12 +249,12 @@ class DataLoader(Generic[T_co]):
                 return
             yield (self.collate or collate)(found)
 
-    def _prepared(self, epoch: int, seed: int) -> Iterator[T_co]:
+    def _prepared(self, epoch: int, seed: int, start: int) -> Iterator[T_co]:
         key = keys.derive(seed, "examples", epoch)
         return iter(
             torch_data.DataLoader(
                 _Keyed(self.dataset, key),
-                batch_sampler=[indices.tolist() for indices in self._slices(self._order(epoch, seed))],
+                batch_sampler=[indices.tolist() for indices in self._slices(self._order(epoch, seed), start)],
                 num_workers=self.num_workers,
                 collate_fn=self.collate or collate,
                 pin_memory=self.pin_memory and self.device is not None and torch.device(self.device).type == "cuda",
@@ -261,12 +265,21 @@ class DataLoader(Generic[T_co]):
 
 @attrs.frozen(eq=False)
 class _Keyed(torch_data.Dataset[T_co]):
-    """Gets a batch's examples under a key of their own, in whatever process that happens."""
+    """Gets each example under a key of its own, in whatever process that happens.
+
+    Where the dataset gets a whole batch at once, the batch has the key of its first example.
+    """
 
     dataset: torch_data.Dataset[T_co]
     key: int
 
     def __getitems__(self, indices: list[int]) -> list[T_co]:
-        with keys.seeded(keys.derive(self.key, "batch", indices[0])):
-            together = getattr(self.dataset, "__getitems__", None)
-            return together(indices) if together else [self.dataset[index] for index in indices]
+        together = getattr(self.dataset, "__getitems__", None)
+        if together:
+            with keys.seeded(keys.derive(self.key, "batch", indices[0])):
+                return list(together(indices))
+        found = []
+        for index in indices:
+            with keys.seeded(keys.derive(self.key, "example", index)):
+                found.append(self.dataset[index])
+        return found

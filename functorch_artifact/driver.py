@@ -1,45 +1,43 @@
 """The driver: the one loop that touches the world.
 
 Belongs here: `fit`, `evaluate`, and their results. Does not: any decision; those are the
-program's, and pure.
-Floor 8.
+program's, and pure. What is kept on disk and how (`run_store`).
+Floor 9.
 """
 
 from __future__ import annotations
 
 import math
-import platform
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, NoReturn, cast
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from functorch_artifact import keys, trees
-from functorch_artifact.checkpoint import Checkpoints
+from functorch_artifact import trees
 from functorch_artifact.compiling import CompiledStep, explain
-from functorch_artifact.contracts import BatchResult, Loader
-from functorch_artifact.errors import CallbackError, DataError
-from functorch_artifact.model import Variables
-from functorch_artifact.model_tracking import ModelSnapshot
+from functorch_artifact.contracts import BatchResult
+from functorch_artifact.errors import CallbackError, ConfigurationError, DataError
+from functorch_artifact.fingerprint import fingerprint
+from functorch_artifact.fit_result import FitResult
+from functorch_artifact.fs import DISK, Fs
 from functorch_artifact.program import Program
 from functorch_artifact.progress import Progress
-from functorch_artifact.records import Record, RunInfo, TrackingClient, scores
-from functorch_artifact.routines import Failure, Observation, Outcome
-from functorch_artifact.run_directory import RunDirectory
-from functorch_artifact.step import HasVariables, TrainState, TrainStep, device_of, nonfinite_loss
+from functorch_artifact.records import TrackingClient, scores
+from functorch_artifact.routines import Background, Failure, Observation, Outcome, Pending
+from functorch_artifact.run_directory import Resume, RunDirectory
+from functorch_artifact.run_store import RunStore, StoragePolicy, identity, run_info
+from functorch_artifact.signals import Interrupts
+from functorch_artifact.step import TrainState, TrainStep, device_of, nonfinite_loss
 from functorch_artifact.stoppers import Stop
-from functorch_artifact.tracking import Filesystem
-from functorch_artifact.tracking.delivery import Delivery
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-_GROWING = (".scores", ".tracker", ".stopper", ".opt_state")  # whose structure may change as a run goes on
+from functorch_artifact.tracking import Delivery, Filesystem
+from functorch_artifact.tracking.journal import Part
+from functorch_artifact.tracking.journal_reader import FailureRow
+from functorch_artifact.validation import batches_from, validate, validate_artifacts
 
 
 class CallbackWarning(UserWarning):
@@ -54,246 +52,318 @@ class NonfiniteLossWarning(UserWarning):
     """Batches with a NaN or infinite loss were skipped, as the program's policy is."""
 
 
-@attrs.frozen(eq=False)
-class FitResult:
-    """What a run ended with."""
-
-    program: Program = attrs.field(repr=False)
-    state: TrainState
-    reason: str
-    failures: tuple[Failure, ...] = ()
-    directory: Path | None = None
-
-    @property
-    def scores(self) -> pd.DataFrame:
-        """The scores of all epochs, indexed by epoch."""
-        return self.state.scores.to_frame()
-
-    @property
-    def best(self) -> ModelSnapshot | None:
-        """The best model's variables and epoch; `None` without a tracker, or if no score was finite."""
-        tracker = self.program.tracker
-        return None if tracker is None else tracker.best(self.state.tracker)
-
-    @property
-    def best_model(self) -> nn.Module | None:
-        """The best model as an ordinary module in eval mode."""
-        best = self.best
-        return None if best is None else cast(nn.Module, self.program.model.bind(best.model))
-
-    @property
-    def latest_model(self) -> nn.Module:
-        """The final model, as it is evaluated, as an ordinary module in eval mode."""
-        return cast(nn.Module, self.program.model.bind(self.program.evaluated(self.state)))
-
-
 def fit(
     program: Program,
     *,
     run: str | Path | None = None,
     tracking_client: TrackingClient | Sequence[TrackingClient] | None = None,
     state: TrainState | None = None,
-    resume: bool = False,
+    resume: Resume = "auto",
     progress: bool = True,
+    background: Background | None = None,
+    on_storage_error: StoragePolicy = "raise",
+    fs: Fs = DISK,
 ) -> FitResult:
     """Run a program until its stopper says stop.
 
+    With a `run`, the same call continues after a crash from the newest checkpoint, to the same bits,
+    and after the end returns what was stored. SIGINT (Ctrl-C) and SIGTERM end it after the step in
+    progress, with a checkpoint; a second one ends it at once.
+
     Args:
         program: what to run.
-        run: the run's directory, for checkpoints and for clients that were given no directory
+        run: the run's directory, for journal, checkpoints and clients that were given no directory
             of their own; nothing is written to disk without it.
         tracking_client: who takes the records, one or several; with a `run` and no client, the
             filesystem does.
-        state: where to start; by default `program.init()`.
-        resume: continue the run that `run` holds from its newest checkpoint.
+        state: where to start, if there is no checkpoint; by default `program.init()`.
+        resume: `auto` to start the run or continue it; `never` to insist on a new one; `must` on one
+            that is there.
         progress: whether to report to standard error.
+        background: who computes artifacts that can wait, e.g. `background.Background()`; nobody by
+            default: they are computed before the next epoch.
+        on_storage_error: whether a run's directory that cannot be written to ends the run, or is a
+            warning; the records are then held in memory, and no checkpoint is written past them.
+        fs: how the run's directory is written to.
 
     Raises:
-        RunDirectoryError: `run` already holds a run (or, with `resume`, another program's).
+        RunDirectoryError: `run` is another program's, in use, or not what `resume` asks for.
+        StorageError: the run's directory cannot be written to.
         DataError: the train loader is empty.
         LossError: the loss is missing, not a scalar, or not finite (see `Program.nonfinite`).
         CallbackError: a callback raised (see `Program.on_callback_error`).
+        Interrupted: SIGINT came; it is a `KeyboardInterrupt`.
+        Terminated: SIGTERM came; it is a `SystemExit` with status 143.
     """
     if len(program.train_loader) == 0:
         raise _empty()
+    if run is None and resume == "must":
+        raise ConfigurationError("has nothing to resume", where="fit", fix="pass run=..., the run's directory")
+    who = identity(program)
     state = program.init() if state is None else attrs.evolve(state)  # a shell of our own to donate
-    directory = None if run is None else RunDirectory.claim(run, _identity(program), resume=resume)
-    checkpoints = None
-    if directory is not None and program.checkpoint is not None:
-        checkpoints = Checkpoints(directory.path / "checkpoints", keep_last=program.checkpoint.keep_last)
-        if resume and (found := checkpoints.latest(state, free=_GROWING)) is not None:
-            state = found[1]
     reporter = Progress(progress, len(program.train_loader))
-    step = program.compiled_step()
-    failures: tuple[Failure, ...] = ()
-    n_told = 0  # builds of the step
-    with Delivery(_clients(tracking_client, directory)) as delivery:
-        delivery.open(_run_info(program, directory))
-        verdict = program.stopper.verdict(state.stopper)
+    with ExitStack() as stack:
+        store = None
+        if run is not None:
+            directory = stack.enter_context(RunDirectory.claim(run, who, resume=resume, fs=fs))
+            found = fingerprint(device_of(state), program.mode)
+            store = stack.enter_context(RunStore(directory, program.checkpoint, found, on_storage_error))
+            state = store.resume(state)
+            if int(state.step):
+                reporter.say(f"continues {directory.path} after epoch {int(state.epoch)}, step {int(state.step)}")
+        everyones, own = _clients(program, tracking_client, store)
+        delivery = stack.enter_context(Delivery(everyones, own, journal=None if store is None else store.open_journal))
+        info = run_info(program, None if store is None else store.path)
+        if store is not None:
+            store.begin(info)
+        delivery.open(info)
+        with Interrupts() as interrupts:
+            loop = _Loop(program, store, delivery, reporter, interrupts, background)
+            state, reason = loop.run(state)
+        for name in program.scores_read:
+            if len(state.scores) and name not in state.scores.names:
+                warnings.warn(f"the score {name!r} was never logged, so it decided nothing", ScoreWarning, stacklevel=2)
+        if store is not None:
+            store.finish(reason)
+        reporter.say(f"stopped: {reason}")
+        owed = tuple(delivery.close())
+    return FitResult(program, state, reason, tuple(loop.failures), None if store is None else store.path, owed)
+
+
+@attrs.define(eq=False)
+class _Batches:
+    """What the batches of an epoch gave that is not committed yet."""
+
+    since: int  # the step up to which it is
+    observations: list[Observation] = attrs.field(factory=list)
+    failures: list[Failure] = attrs.field(factory=list)
+    losses: list[Tensor] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class _Later:
+    """An artifact that is computed beside the training; `part` is its name in the journal."""
+
+    part: str
+    client: TrackingClient | None
+    pending: Pending
+
+
+class _Loop:
+    """One run of a program."""
+
+    def __init__(
+        self,
+        program: Program,
+        store: RunStore | None,
+        delivery: Delivery,
+        reporter: Progress,
+        interrupts: Interrupts,
+        background: Background | None,
+    ) -> None:
+        self.failures: list[Failure] = []
+        self._program = program
+        self._step: TrainStep | CompiledStep = program.compiled_step()
+        self._store = store
+        self._delivery = delivery
+        self._reporter = reporter
+        self._interrupts = interrupts
+        self._background = background
+        self._later: list[_Later] = []
+        self._n_told = 0  # builds of the step
+
+    def run(self, state: TrainState) -> tuple[TrainState, str]:
+        """Train from a state until the stopper, or a loss that is not finite, says stop; say why."""
+        self._repeat_artifacts(state)
+        verdict = self._program.stopper.verdict(state.stopper)
         while not isinstance(verdict, Stop):
-            epoch = _epoch(program, step, state, delivery, reporter)
-            state, failures = epoch.state, failures + epoch.failures
-            for build in explain(step).builds[n_told:]:
-                reporter.say(f"steps on {build.batch} run {build.mode}: {build.why}; built in {build.seconds:.1f} s")
-            n_told = len(explain(step).builds)
-            if epoch.stop is not None:  # within the epoch, which a resumed run has to begin anew
-                verdict = epoch.stop
+            if self._interrupts.asked:
+                self._leave(state)
+            state, stop = self._epoch(state)
+            if stop is not None:  # within the epoch, which is begun anew if the run is continued
+                self._collect(wait=True)
+                return state, stop.reason
+            verdict = self._program.stopper.verdict(state.stopper)
+            if self._store is not None and (isinstance(verdict, Stop) or self._store.due(int(state.epoch))):
+                self._save(state)
+        self._collect(wait=True)
+        return state, verdict.reason
+
+    def _epoch(self, state: TrainState) -> tuple[TrainState, Stop | None]:
+        program, epoch, start, device = self._program, int(state.epoch) + 1, int(state.batch), device_of(state)
+        step, seen = int(state.step), _Batches(int(state.step))
+        batches = batches_from(program.train_loader, epoch, program.seed, start)
+        for batch in self._reporter.batches(batches, epoch, start):
+            batch = trees.to_device(batch, device, non_blocking=True)
+            state, output = self._step(state, batch)
+            step += 1
+            seen.losses.append(output["loss"])
+            if program.batch_routine is not None:
+                result: BatchResult[Any, Any] = BatchResult(batch, cast(Any, output), trees.n_examples(batch))
+                observed, failed = program.batch_routine.observe(result, epoch, step)
+                seen.observations += observed
+                seen.failures += failed
+            if program.nonfinite == "stop" and device.type == "cpu" and not math.isfinite(seen.losses[-1].item()):
                 break
-            if program.checkpoint is not None and checkpoints is not None and program.checkpoint.due(int(state.epoch)):
-                checkpoints.save(int(state.epoch), state)
-            verdict = program.stopper.verdict(state.stopper)
-    for name in program.scores_read:
-        if len(state.scores) and name not in state.scores.names:
-            warnings.warn(f"the score {name!r} was never logged, so it decided nothing", ScoreWarning, stacklevel=2)
-    reporter.say(f"stopped: {verdict.reason}")
-    return FitResult(program, state, verdict.reason, failures, None if directory is None else directory.path)
-
-
-def evaluate(program: Program, variables: HasVariables) -> Outcome:
-    """Run all of a program's validation on a model, whatever is due.
-
-    Loaders, order and randomness are those of training, so a model that was tracked as the best
-    gets the very score it was tracked for: `evaluate(program, result.best.model).scores`. Records
-    are marked as of epoch and step 0.
-    """
-    held = Variables(variables.params, variables.frozen, variables.buffers)
-    outcomes = [outcome for _, outcome in _validate(program, held, 0, 0, only_due=False)]
-    return Outcome(
-        tuple(record for outcome in outcomes for record in outcome.records),
-        tuple(failure for outcome in outcomes for failure in outcome.failures),
-    )
-
-
-@attrs.frozen(eq=False)
-class _Epoch:
-    """What one epoch came to."""
-
-    state: TrainState
-    failures: tuple[Failure, ...] = ()
-    stop: Stop | None = None
-
-
-def _epoch(
-    program: Program, step: TrainStep | CompiledStep, state: TrainState, delivery: Delivery, reporter: Progress
-) -> _Epoch:
-    epoch, before, device = int(state.epoch) + 1, int(state.step), device_of(state)
-    observations: list[Observation] = []
-    failures: list[Failure] = []
-    losses: list[Tensor] = []
-    for batch in reporter.batches(program.train_loader.batches(epoch, program.seed), epoch):
-        batch = trees.to_device(batch, device, non_blocking=True)
-        state, output = step(state, batch)
-        losses.append(output["loss"])
-        if program.batch_routine is not None:
-            result: BatchResult[Any, Any] = BatchResult(batch, cast(Any, output), trees.n_examples(batch))
-            seen, failed = program.batch_routine.observe(result, epoch, int(state.step))
-            observations += seen
-            failures += failed
-        if program.nonfinite == "stop" and device.type == "cpu" and not math.isfinite(losses[-1].item()):
-            break
-    if not losses:
-        raise _empty()
-    if program.batch_routine is not None:
-        outcome = program.batch_routine.finish(observations, epoch)
-        delivery.offer(program.batch_routine.tracking_client, outcome.records)
-        failures += outcome.failures
-    stop = _judge_losses(program, losses, epoch, before)
-    if stop is None:
-        validated: list[Record] = []
-        for client, outcome in _validate(program, program.evaluated(state), epoch, int(state.step)):
-            delivery.offer(client, outcome.records)
-            validated += outcome.records
-            failures += outcome.failures
-        found = scores(validated)
+            if self._interrupts.asked or (self._store is not None and self._store.due_step(step)):
+                part = self._batches_part(seen, epoch)
+                if (stop := self._judge_losses(seen, epoch, state, part)) is not None:
+                    return state, stop
+                self._judge_failures([*seen.failures, *self._commit(epoch, step, part)])
+                seen = _Batches(step)
+                self._save(state)
+                if self._interrupts.asked:
+                    self._leave(state)
+        if step == int(state.step) - int(state.batch) and start == 0:
+            raise _empty()
+        part = self._batches_part(seen, epoch)
+        if (stop := self._judge_losses(seen, epoch, state, part)) is not None:
+            return state, stop
+        validated: list[tuple[TrackingClient | None, Outcome]] = []
+        later: list[_Later] = []
+        for name, client, outcome in validate(
+            program, program.evaluated(state), epoch, step, executor=self._background
+        ):
+            validated.append((client, outcome))
+            later += [_Later(f"{name}:{number}", client, pending) for number, pending in enumerate(outcome.pending)]
+            if self._interrupts.asked:  # validation is begun anew; the batches are done
+                self._commit(epoch, step, part)
+                self._save(state)
+                self._leave(state)
+        parts = [attrs.evolve(part, complete=True), self._part("epoch", validated)]
+        refused = self._commit(epoch, step, *parts, *(Part(each.part, complete=False) for each in later))
+        self._later += later
+        self._judge_failures([*seen.failures, *(f for _, outcome in validated for f in outcome.failures), *refused])
+        found = scores(record for _, outcome in validated for record in outcome.records)
         state = program.advance(state, found)
-        reporter.epoch(epoch, found)
-    return _Epoch(state, _judge_failures(program, failures), stop)
+        self._reporter.epoch(epoch, found)
+        self._tell_builds()
+        self._collect()
+        return state, None
 
+    def _tell_builds(self) -> None:
+        builds = explain(self._step).builds
+        for build in builds[self._n_told :]:
+            told = f"steps on {build.batch} run {build.mode}: {build.why}; built in {build.seconds:.1f} s"
+            self._reporter.say(told)
+        self._n_told = len(builds)
 
-def _validate(
-    program: Program, variables: Variables, epoch: int, step: int, *, only_due: bool = True
-) -> Iterator[tuple[TrackingClient | None, Outcome]]:
-    for routine in program.loader_routines:
-        if not only_due or routine.due(epoch):
-            results = _evaluated(program, variables, routine.data_loader)
-            yield routine.tracking_client, routine.run(results, epoch, step, only_due=only_due)
-    due = [routine for routine in program.artifact_routines if not only_due or routine.due(epoch)]
-    if due:
-        model = program.model.bind(variables)
-        for artifact_routine in due:
-            # The same key at every epoch: scores of different epochs differ by the model alone.
-            with torch.no_grad(), keys.seeded(keys.derive(program.seed, "generate"), device_of(variables)):
-                yield artifact_routine.tracking_client, artifact_routine.run(model, epoch, step)
+    def _batches_part(self, seen: _Batches, epoch: int) -> Part:
+        """Read what was observed, once; failures to read are added to those seen."""
+        routine = self._program.batch_routine
+        if routine is None:
+            return Part("batches", since=seen.since, complete=False)
+        outcome = routine.finish(seen.observations, epoch)
+        seen.failures += outcome.failures
+        part = self._part("batches", [(routine.tracking_client, Outcome(outcome.records, tuple(seen.failures)))])
+        return attrs.evolve(part, since=seen.since, complete=False)
 
+    def _part(self, name: str, outcomes: Iterable[tuple[TrackingClient | None, Outcome]]) -> Part:
+        held = [(self._delivery.addressee(client), outcome) for client, outcome in outcomes]
+        return Part(
+            name,
+            [(record, addressee) for addressee, outcome in held for record in outcome.records],
+            [
+                FailureRow(each.epoch, int(each.epoch), each.callback, each.split, each.what)
+                for _, outcome in held
+                for each in outcome.failures
+            ],
+        )
 
-def _evaluated(program: Program, variables: Variables, loader: Loader[Any]) -> Iterator[BatchResult[Any, Any]]:
-    device, evaluated = device_of(variables), program.eval_step
-    # Always the order of epoch 1: a score must not depend on when it is computed.
-    for batch in loader.batches(1, program.seed):
-        batch = trees.to_device(batch, device, non_blocking=True)
-        yield BatchResult(batch, cast(Any, evaluated(variables, batch)), trees.n_examples(batch))
+    def _commit(self, epoch: int, step: int, *parts: Part) -> list[Failure]:
+        """Commit parts of an epoch and hand them over; a record that cannot be stored is a failure."""
+        refused = [] if self._store is None else self._store.commit(epoch, step, *parts)
+        self._delivery.offer([each for part in parts for each in part.records])
+        return [Failure(record.name, epoch, record.split, error) for record, error in refused]
 
+    def _save(self, state: TrainState) -> None:
+        """Write a checkpoint; what an earlier epoch still computes could not be computed again after it."""
+        if self._store is None:
+            return
+        past = int(state.epoch) + (1 if int(state.batch) else 0)
+        self._collect(before=past)
+        tracker = self._program.tracker
+        best = None if tracker is None else tracker.best(state.tracker)
+        self._store.checkpoint(state, best=() if best is None else (int(best.epoch),))
 
-def _judge_losses(program: Program, losses: list[Tensor], epoch: int, before: int) -> Stop | None:
-    bad = (~torch.isfinite(torch.stack(losses))).nonzero().flatten().tolist()
-    if not bad:
+    def _leave(self, state: TrainState) -> NoReturn:
+        where = f"after epoch {int(state.epoch)}, batch {int(state.batch)} (step {int(state.step)})"
+        if self._store is None:
+            raise self._interrupts.interruption(f"interrupted {where}; nothing is kept, for the run has no directory")
+        message = f"interrupted {where}; the same command continues the run in {self._store.path}"
+        self._reporter.say(message)
+        raise self._interrupts.interruption(message)
+
+    def _collect(self, *, before: int = 0, wait: bool = False) -> None:
+        """Commit what was computed beside the training: what is done, and what is waited for."""
+        left: list[_Later] = []
+        failures: list[Failure] = []
+        for each in self._later:
+            epoch, step = each.pending.epoch, each.pending.step
+            if wait or epoch < before or each.pending.done():
+                outcome = each.pending.result()
+                failures += outcome.failures
+                failures += self._commit(epoch, step, self._part(each.part, [(each.client, outcome)]))
+            else:
+                left.append(each)
+        self._later = left
+        self._judge_failures(failures)
+
+    def _repeat_artifacts(self, state: TrainState) -> None:
+        """Compute again the artifacts of the epoch just resumed from that were still being computed."""
+        epoch, step = int(state.epoch), int(state.step)
+        parts = [] if self._store is None or int(state.batch) else self._store.unfinished(epoch)
+        for name in sorted({part.rpartition(":")[0] for part in parts if part.startswith("artifacts:")}):
+            index = int(name.partition(":")[2])
+            for _, client, outcome in validate_artifacts(
+                self._program, self._program.evaluated(state), epoch, step, [index], executor=self._background
+            ):
+                self._later += [_Later(f"{name}:{n}", client, each) for n, each in enumerate(outcome.pending)]
+                if not outcome.pending:
+                    self._commit(epoch, step, self._part(f"{name}:0", [(client, outcome)]))
+
+    def _judge_losses(self, seen: _Batches, epoch: int, state: TrainState, part: Part) -> Stop | None:
+        """Do as the policy says at a loss that is not finite; before it ends the run, commit the batches."""
+        if not seen.losses or not (bad := (~torch.isfinite(torch.stack(seen.losses))).nonzero().flatten().tolist()):
+            return None
+        program, step = self._program, seen.since + bad[0] + 1
+        batch = int(state.batch) - len(seen.losses) + bad[0] + 1
+        error = nonfinite_loss(step, epoch, batch, seen.losses[bad[0]].item())
+        if program.nonfinite in ("raise", "stop"):
+            self._commit(epoch, int(state.step), part)
+        if program.nonfinite == "raise":
+            raise error
+        if program.nonfinite == "stop":
+            return Stop(str(error).splitlines()[0])
+        what = f"{len(bad)} of {len(seen.losses)} batches; the first: {error}"
+        verb = "skipped" if program.nonfinite == "skip" else "went on after"
+        warnings.warn(f"{verb} {what}", NonfiniteLossWarning, stacklevel=2)
         return None
-    error = nonfinite_loss(before + bad[0] + 1, epoch, bad[0] + 1, losses[bad[0]].item())
-    if program.nonfinite == "raise":
-        raise error
-    if program.nonfinite == "stop":
-        return Stop(str(error).splitlines()[0])
-    warnings.warn(
-        f"skipped {len(bad)} of {len(losses)} batches; the first: {error}", NonfiniteLossWarning, stacklevel=2
-    )
-    return None
 
-
-def _judge_failures(program: Program, failures: list[Failure]) -> tuple[Failure, ...]:
-    first = {failure.callback: failure for failure in reversed(failures)}
-    for failure in reversed(first.values()):
-        if program.on_callback_error == "raise":
-            raise CallbackError(
-                "raised",
-                where=failure.where,
-                got=failure.what,
-                fix="mend it, or pass on_callback_error='warn' to go on",
-            ) from failure.error
-        warnings.warn(f"{failure.where}: raised {failure.what}", CallbackWarning, stacklevel=2)
-    return tuple(failures)
+    def _judge_failures(self, failures: list[Failure]) -> None:
+        """Do as the policy says where callbacks raised; each is named once."""
+        first = {failure.callback: failure for failure in reversed(failures)}
+        for failure in reversed(first.values()):
+            if self._program.on_callback_error == "raise":
+                raise CallbackError(
+                    "raised",
+                    where=failure.where,
+                    got=failure.what,
+                    fix="mend it, or pass on_callback_error='warn' to go on",
+                ) from failure.error
+            warnings.warn(f"{failure.where}: raised {failure.what}", CallbackWarning, stacklevel=3)
+        self.failures += failures
 
 
 def _clients(
-    given: TrackingClient | Sequence[TrackingClient] | None, directory: RunDirectory | None
-) -> tuple[TrackingClient, ...]:
+    program: Program, given: TrackingClient | Sequence[TrackingClient] | None, store: RunStore | None
+) -> tuple[list[TrackingClient], list[TrackingClient]]:
+    """List the clients for everything, and those of routines, which take only what is theirs."""
+    routines = (program.batch_routine, *program.loader_routines, *program.artifact_routines)
+    own = [each.tracking_client for each in routines if each is not None and each.tracking_client is not None]
     if given is None:
-        return () if directory is None else (Filesystem(),)
-    return (given,) if isinstance(given, TrackingClient) else tuple(given)
-
-
-def _identity(program: Program) -> dict[str, str | int]:
-    """Tell apart programs whose states cannot take each other's place."""
-    shapes = {path: trees.describe(leaf) for path, leaf in trees.named_leaves(program.init()).items()}
-    return {"seed": program.seed, "state": trees.digest(shapes)}
-
-
-def _run_info(program: Program, directory: RunDirectory | None) -> RunInfo:
-    variables = program.model.variables
-    return RunInfo(
-        name="run" if directory is None else directory.path.name,
-        directory=None if directory is None else str(directory.path),
-        parameters={
-            "seed": program.seed,
-            "model": program.model.name,
-            "n_parameters": sum(tensor.numel() for tensor in variables.params.values()),
-            "stopper": repr(program.stopper),
-            "tracker": repr(program.tracker),
-            "nonfinite": program.nonfinite,
-            "device": str(device_of(variables)),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    )
+        return [] if store is None else [Filesystem()], own
+    return [given] if isinstance(given, TrackingClient) else list(given), own
 
 
 def _empty() -> DataError:

@@ -108,6 +108,10 @@ class RunDirectoryError(FunctorchArtifactError, OSError):
     """A run directory that cannot be used for this run."""
 
 
+class StorageError(FunctorchArtifactError, OSError):
+    """A run directory that could not be written to while the run went on."""
+
+
 class CheckpointError(FunctorchArtifactError, ValueError):
     """A checkpoint that is damaged, foreign, or of another structure."""
 

@@ -95,7 +95,7 @@ class Program:
                 fix="wrap the dataset in functorch_artifact.DataLoader",
             )
         for name, choices in (
-            ("nonfinite", ("raise", "skip", "stop")),
+            ("nonfinite", ("raise", "skip", "stop", "record")),
             ("on_callback_error", ("raise", "warn")),
             ("evaluate", ("latest", "ema")),
             ("mode", get_args(Mode)),

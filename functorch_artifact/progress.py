@@ -48,15 +48,15 @@ class Progress:
         self._held_back: str | None = None
         self._transient = 0  # characters on the terminal's line that the next ones must cover
 
-    def batches(self, batches: Iterable[T], epoch: int) -> Iterator[T]:
-        """Pass an epoch's batches through, showing how far it is."""
+    def batches(self, batches: Iterable[T], epoch: int, start: int = 0) -> Iterator[T]:
+        """Pass the rest of an epoch's batches through, showing how far it is; `start` came before."""
         self._began = time.perf_counter()
         if not self._enabled:
             yield from batches
         elif self._notebook or self._terminal:
-            yield from self._bar(batches, epoch)
+            yield from self._bar(batches, epoch, start)
         else:
-            yield from self._lines(batches, epoch)
+            yield from self._lines(batches, epoch, start)
 
     def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
         """Report an epoch's end."""
@@ -78,7 +78,7 @@ class Progress:
             self._held_back = None
         self._print(" ".join(map(str, parts)))
 
-    def _bar(self, batches: Iterable[T], epoch: int) -> Iterator[T]:
+    def _bar(self, batches: Iterable[T], epoch: int, start: int) -> Iterator[T]:
         if self._notebook:
             from tqdm.auto import tqdm
         else:
@@ -87,6 +87,7 @@ class Progress:
             batches,
             f"epoch {epoch}",
             total=self._n_batches,
+            initial=start,
             leave=False,
             unit="batch",
             dynamic_ncols=True,
@@ -97,13 +98,13 @@ class Progress:
             self._print(text, end="\r")
             self._transient = len(text)
 
-    def _lines(self, batches: Iterable[T], epoch: int) -> Iterator[T]:
+    def _lines(self, batches: Iterable[T], epoch: int, start: int) -> Iterator[T]:
         last = self._began
-        for done, batch in enumerate(batches):
+        for done, batch in enumerate(batches, start):
             now = time.perf_counter()
-            if done and now - last >= self._every:
+            if done > start and now - last >= self._every:
                 last = now
-                share, rate = done / max(self._n_batches, done), done / (now - self._began)
+                share, rate = done / max(self._n_batches, done), (done - start) / (now - self._began)
                 self._print(f"epoch {epoch}  batch {done}/{self._n_batches}  {share:4.0%}  {rate:.3g} batches/s")
             yield batch
 

@@ -11,7 +11,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
@@ -212,10 +212,23 @@ class RunInfo:
 class TrackingClient(ABC):
     """Whoever stores records: memory, a directory, a tracking server.
 
-    The driver calls `open` once, `log` with each epoch's records, then `close`. A client that
-    raises in `log` does not stop training: the same records are offered again later, so `log`
-    either takes all of them or can take them twice.
+    A run calls `open` once, `log` with some records at a time, then `close`, all three from one
+    thread of its own, beside the training. A client that raises does not stop training: the same
+    records are offered again later, in another process too, so `log` must be able to take a record
+    twice (one identity, (name, split, epoch, step), is one record). A `TrackingError` refuses a
+    record for good; any other error is taken for an outage.
     """
+
+    durable: ClassVar[bool] = True
+    """Whether what it took outlives the process. If not, it is given a resumed run from its beginning."""
+
+    @property
+    def name(self) -> str:
+        """What a run remembers it by, the same in the next process: its class and where it stores.
+
+        By default the class alone, which tells apart all clients but two of one class.
+        """
+        return type(self).__name__
 
     @abstractmethod
     def open(self, run: RunInfo) -> None:
@@ -223,7 +236,7 @@ class TrackingClient(ABC):
 
     @abstractmethod
     def log(self, records: Sequence[Record]) -> None:
-        """Store records, all of them or none."""
+        """Store records; they are taken when it returns."""
 
     @abstractmethod
     def close(self) -> None:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 LossFunction = Callable[[Any, Any], Tensor]
 """`loss(output, batch)`: the scalar to minimise."""
 
-NonfinitePolicy = Literal["raise", "skip", "stop"]
+NonfinitePolicy = Literal["raise", "skip", "stop", "record"]
 """What happens at a loss that is NaN or infinite."""
 
 
@@ -191,7 +191,7 @@ class TrainStep:
             params = apply_updates(state.params, updates)
             if unspoilt is not None:
                 params, opt_state = _choose(unspoilt, (params, opt_state), (state.params, state.opt_state))
-            if self.nonfinite != "raise":
+            if self.nonfinite in ("skip", "stop"):
                 finite = torch.isfinite(output["loss"])
                 params, buffers, opt_state = _choose(
                     finite, (params, buffers, opt_state), (state.params, state.buffers, state.opt_state)

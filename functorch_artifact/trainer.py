@@ -2,7 +2,7 @@
 
 Belongs here: `CustomTrainer`. Does not: anything the functional face could not do; a hook only
 chooses values for `Program` and `fit`.
-Floor 9.
+Floor 10.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.contracts import ModelInputT, ModelOutputT, ModelT
 from functorch_artifact.data import DataLoader
-from functorch_artifact.driver import FitResult, fit
+from functorch_artifact.driver import fit
 from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.fit_result import FitResult
 from functorch_artifact.model_tracking import CriterionT, ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, LearningRate, from_torch
 from functorch_artifact.precision import Precision
 from functorch_artifact.program import Program
 from functorch_artifact.records import TrackingClient
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
+from functorch_artifact.run_directory import Resume
 from functorch_artifact.step import NonfinitePolicy, TrainState
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData, StopperUpdateDataT
 
@@ -62,6 +64,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         tracking_client: TrackingClient | Sequence[TrackingClient] | None = None,
         *,
         run: str | Path | None = None,
+        resume: Resume = "auto",
         seed: int = 0,
         nonfinite: NonfinitePolicy = "raise",
         on_callback_error: Literal["raise", "warn"] = "raise",
@@ -78,6 +81,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             tracking_client: who takes the records, one or several. The hooks are given one; of
                 several they are given none, for a routine's records go to all of them by default.
             run: the run's directory; see `fit`.
+            resume: `auto` to start the run or continue it; `never`, or `must`; see `fit`.
             seed: the source of all randomness of the run.
             nonfinite: what happens at a loss that is not finite; see `train_step`.
             on_callback_error: whether a callback that raises ends the run or is a warning.
@@ -99,7 +103,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             for each, split in ((routine, "TRAIN"), (val_loader_routine, "VALIDATION"))
             if each is not None
         ]
-        trainer._tracking_client, trainer._run = tracking_client, run
+        trainer._tracking_client, trainer._run, trainer._resume = tracking_client, run, resume
         trainer._program = Program(
             model=model,  # type: ignore[arg-type]  # converted
             optimizer=trainer._transformation(),
@@ -124,14 +128,14 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         return trainer
 
     @final
-    def train(self, *, resume: bool = False, progress: bool = True) -> FitResult:
+    def train(self, *, progress: bool = True) -> FitResult:
         """Run until the stopper says stop; see `fit` for the arguments and errors."""
         result = fit(
             self._program,
             run=self._run,
             tracking_client=self._tracking_client,
             state=self._state,
-            resume=resume,
+            resume=self._resume,
             progress=progress,
         )
         self._state = result.state
@@ -230,6 +234,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
     _program: Program
     _state: TrainState
     _run: str | Path | None
+    _resume: Resume
     _tracking_client: TrackingClient | Sequence[TrackingClient] | None
 
     def _set_up(self, model: ModelT) -> torch.device:

@@ -63,18 +63,18 @@ def test_loading_inverts_saving(tree: Any) -> None:
 whole = {"w": torch.arange(4.0), "step": torch.tensor(3), "scores": [0.1, 0.25, float("nan")], "name": "x"}
 
 
-@settings(deadline=None, max_examples=150)
-@given(data=st.data(), name=st.sampled_from(["manifest.json", "tensors.safetensors"]))
-def test_an_altered_byte_is_found_or_means_nothing(data: st.DataObject, name: str) -> None:
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_an_altered_byte_is_found_or_means_nothing(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as parent:
-        path = checkpoint.save(Path(parent) / "x", whole) / name
+        path = checkpoint.save(Path(parent) / "x", whole)
         content = bytearray(path.read_bytes())
         position = data.draw(st.integers(0, len(content) - 1))
         content[position] ^= data.draw(st.integers(1, 255))
         path.write_bytes(content)
         try:
-            loaded = checkpoint.load(path.parent)
+            loaded = checkpoint.load(path)
         except CheckpointError as error:
-            assert name in str(error)
+            assert str(path) in str(error)
         else:
             assert trees.digest(loaded) == trees.digest(whole)

@@ -66,7 +66,7 @@ def test_cut_and_resumed_is_whole(optimizer, cut, patience):
         whole, parts = Path(parent) / "whole", Path(parent) / "parts"
         expected = fit(program(optimizer, N_EPOCHS, patience), whole)
         fit(program(optimizer, cut, patience), parts)
-        found = fit(program(optimizer, N_EPOCHS, patience), parts, resume=True)
+        found = fit(program(optimizer, N_EPOCHS, patience), parts)
         assert trees.digest(found.state) == trees.digest(expected.state)
         assert found.reason == expected.reason
         pd.testing.assert_frame_equal(pd.read_csv(parts / "scores.csv"), pd.read_csv(whole / "scores.csv"))

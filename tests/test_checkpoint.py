@@ -1,17 +1,17 @@
 """Checkpoints: whole or refused, bit for bit, and no code in them."""
 
 import json
-import shutil
 from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
 import pytest
+import safetensors.torch
 import torch
 
 from functorch_artifact import checkpoint, trees
-from functorch_artifact.checkpoint import Checkpoints, CheckpointWarning
+from functorch_artifact.checkpoint import Checkpoints, CheckpointWarning, Position
 from functorch_artifact.errors import CheckpointError, ConfigurationError
 
 
@@ -110,8 +110,7 @@ def test_notes_come_back(tmp_path: Path) -> None:
 
 
 def test_saving_again_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".x.partial").mkdir()
-    (tmp_path / ".x.partial" / "torn").write_text("left by a crash")
+    (tmp_path / ".x.partial").write_text("left by a crash")
     checkpoint.save(tmp_path / "x", 1)
     checkpoint.save(tmp_path / "x", 2)
     assert checkpoint.load(tmp_path / "x") == 2
@@ -193,13 +192,13 @@ def test_named_tuples_are_found_in_like(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "x")
 
 
-def signed(directory: Path, edit: Any) -> None:
+def signed(path: Path, edit: Any) -> None:
     """Edit the manifest and sign it again, as someone who means harm would."""
-    path = directory / "manifest.json"
-    body = json.loads(path.read_text())
-    del body["blake2b"]
+    tensors = safetensors.torch.load_file(path)
+    body = checkpoint._manifest(path, path.read_bytes())
     edit(body)
-    path.write_text(json.dumps({"blake2b": checkpoint._digest(checkpoint._canonical(body)), **body}))
+    manifest = json.dumps({"blake2b": checkpoint._digest(checkpoint._canonical(body)), **body})
+    path.write_bytes(safetensors.torch.save(tensors, {"functorch_artifact": manifest}))
 
 
 @pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "builtins.eval", "collections.Counter"])
@@ -231,26 +230,30 @@ def flip(path: Path, position: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["tensors.safetensors", "manifest.json"])
-@pytest.mark.parametrize("harm", ["missing", "truncated", "emptied", "flipped"])
-def test_a_damaged_file_is_named(name: str, harm: str, tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path / "x", state()) / name
+@pytest.mark.parametrize("harm", ["missing", "truncated", "emptied", "flipped", "flipped in the header", "foreign"])
+def test_a_damaged_file_is_named(harm: str, tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "x", state())
     data = path.read_bytes()
     {
         "missing": path.unlink,
         "truncated": lambda: path.write_bytes(data[:-9]),
         "emptied": lambda: path.write_bytes(b""),
         "flipped": lambda: flip(path, -9),
+        "flipped in the header": lambda: flip(path, data.index(b"blake2b") + 20),
+        "foreign": lambda: torch.save({"w": base}, path),
     }[harm]()
-    with pytest.raises(CheckpointError, match=f"{name}: is {'missing' if harm == 'missing' else 'damaged'}"):
+    with pytest.raises(CheckpointError, match=f"x: is {'missing' if harm == 'missing' else 'damaged'}"):
         checkpoint.load(tmp_path / "x")
 
 
 def test_tensors_of_another_checkpoint_are_refused(tmp_path: Path) -> None:
     one = checkpoint.save(tmp_path / "one", {"w": torch.ones(2)})
+    tensors = safetensors.torch.load_file(one)
     for other in ({"w": torch.zeros(2)}, {"w": torch.ones(2, 1)}, {"v": torch.ones(2)}):
         two = checkpoint.save(tmp_path / "two", other)
-        shutil.copy(one / "tensors.safetensors", two)
+        with safetensors.safe_open(two, framework="pt") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata()
+        two.write_bytes(safetensors.torch.save(tensors, metadata))
         with pytest.raises(CheckpointError, match=r"(?s)is damaged\n  expected: the tensor \['[wv]'\]"):
             checkpoint.load(two)
 
@@ -261,11 +264,21 @@ def test_the_newest_whole_checkpoint_is_used(tmp_path: Path) -> None:
     for epoch in (5, 10, 15):
         series.save(epoch, {"epoch": epoch})
     (tmp_path / "run" / "epoch_notes").mkdir()
-    assert series.epochs() == [5, 10, 15]
-    assert series.latest() == (15, {"epoch": 15})
-    flip(tmp_path / "run" / "epoch_000015" / "manifest.json", -9)
-    with pytest.warns(CheckpointWarning, match="epoch_000015"):
-        assert series.latest(like={"epoch": 0}) == (10, {"epoch": 10})
+    assert series.positions() == [Position(5), Position(10), Position(15)]
+    assert series.latest() == (Position(15), {"epoch": 15})
+    flip(tmp_path / "run" / "epoch_000015.safetensors", -9)
+    with pytest.warns(CheckpointWarning, match="passed over a damaged checkpoint: .*epoch_000015.safetensors: is dam"):
+        assert series.latest(like={"epoch": 0}) == (Position(10), {"epoch": 10})
+
+
+def test_checkpoints_within_an_epoch_stand_between_those_of_its_ends(tmp_path: Path) -> None:
+    series = Checkpoints(tmp_path)
+    for position in (Position(2), Position(1, 700), Position(1, 20), Position(1)):
+        series.save(position.epoch, {"at": list(position)}, batch=position.batch)
+    assert series.positions() == [Position(1), Position(1, 20), Position(1, 700), Position(2)]
+    assert series.paths()[1] == tmp_path / "epoch_000001_batch_000020.safetensors"
+    series.path(Position(2)).unlink()
+    assert series.latest() == (Position(1, 700), {"at": [1, 700]})
 
 
 def test_a_whole_checkpoint_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
@@ -275,13 +288,13 @@ def test_a_whole_checkpoint_that_does_not_fit_is_an_error(tmp_path: Path) -> Non
         series.latest(like={})
 
 
-def test_only_the_last_are_kept(tmp_path: Path) -> None:
+def test_only_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     series = Checkpoints(tmp_path, keep_last=2)
     for epoch in range(1, 6):
-        series.save(epoch, epoch)
-    assert series.epochs() == [4, 5]
+        series.save(epoch, epoch, keep=[2])
+    assert [position.epoch for position in series.positions()] == [2, 4, 5]
     series.save(3, 3)  # resumed from an earlier epoch: never removes what it has just written
-    assert series.epochs() == [3, 4, 5]
+    assert [position.epoch for position in series.positions()] == [2, 3, 4, 5]
 
 
 def test_keeping_none_is_refused(tmp_path: Path) -> None:

@@ -70,4 +70,4 @@ def test_the_demo_runs(tmp_path):
     assert len(list(run.glob("plots/*/*.png"))) == 4
     assert list(run.glob("tensorboard/events.*"))
     assert json.loads((run / "parameters.json").read_text())["parameters"]["model"] == "TabularVAE"
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch_000005"]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch_000005.safetensors"]

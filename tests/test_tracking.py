@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from functorch_artifact import records
 from functorch_artifact.errors import TrackingError
-from functorch_artifact.records import Record, RunInfo, TrackingClient
-from functorch_artifact.tracking import Delivery, Filesystem, InMemory, TensorBoard, TrackingWarning
+from functorch_artifact.records import Record, RunInfo
+from functorch_artifact.tracking import Filesystem, InMemory, TensorBoard
 
 
 def png(width: int = 2, height: int = 3) -> bytes:
@@ -312,120 +311,6 @@ def test_tensorboard_writes_nothing_for_a_run_without_records(tmp_path: Path) ->
     client.log([])
     client.close()
     assert not (tmp_path / "tb").exists()
-
-
-class Flaky(TrackingClient):
-    """A server that is down for the first calls, and refuses records of some names."""
-
-    def __init__(self, down: int = 0, refuses: Sequence[str] = (), closes: bool = True, opens: bool = True) -> None:
-        self.down, self.refuses, self.closes, self.opens = down, refuses, closes, opens
-        self.taken: list[Record] = []
-        self.events: list[str] = []
-
-    def open(self, run: RunInfo) -> None:
-        self.events.append(f"open {run.name}")
-        if not self.opens:
-            self.opens = True
-            raise ConnectionError("no route to host")
-
-    def log(self, records: Sequence[Record]) -> None:
-        if self.down:
-            self.down -= 1
-            raise ConnectionError("no route to host")
-        for record in records:
-            if record.name in self.refuses:
-                raise TrackingError("is refused", where=record.name)
-        self.taken += records
-
-    def close(self) -> None:
-        self.events.append("close")
-        if not self.closes:
-            raise TimeoutError("close timed out")
-
-
-def epochs(taken: Sequence[Record]) -> list[int]:
-    return [record.epoch for record in taken]
-
-
-def test_a_client_that_is_down_gets_everything_in_order_later() -> None:
-    late, steady = Flaky(down=2), InMemory()
-    delivery = Delivery([late, steady])
-    delivery.open(RunInfo("r"))
-    with pytest.warns(TrackingWarning, match="Flaky raised; .* ConnectionError: no route to host") as caught:
-        for epoch in (1, 2, 3):
-            delivery.offer(None, [score(epoch=epoch)])
-    assert len(caught) == 1
-    assert epochs(late.taken) == epochs(steady.records) == [1, 2, 3]
-    assert delivery.close() == []
-    assert late.events == ["open r", "close"]
-
-
-def test_what_waits_is_offered_at_the_end() -> None:
-    late = Flaky(down=1)
-    with pytest.warns(TrackingWarning, match="no route to host"), Delivery([late]) as delivery:
-        delivery.open(RunInfo("r"))
-        delivery.offer(None, [score(epoch=1), score(epoch=2)])
-        assert late.taken == []
-    assert epochs(late.taken) == [1, 2]
-
-
-def test_a_client_that_stays_down_is_owed_its_records() -> None:
-    dead = Flaky(down=99)
-    delivery = Delivery([dead])
-    delivery.open(RunInfo("r"))
-    with pytest.warns(TrackingWarning, match="raised"):
-        delivery.offer(None, [score(epoch=1), score(epoch=2)])
-    with pytest.warns(TrackingWarning, match="Flaky is still owed 2 records: ConnectionError: no route"):
-        (owed,) = delivery.close()
-    assert owed.client is dead
-    assert epochs(owed.records) == [1, 2]
-    assert isinstance(owed.error, ConnectionError)
-
-
-def test_a_refused_record_holds_up_no_other() -> None:
-    picky = Flaky(refuses=["BAD"])
-    delivery = Delivery([picky])
-    delivery.open(RunInfo("r"))
-    with pytest.warns(TrackingWarning, match="TrackingError: BAD: is refused") as caught:
-        delivery.offer(None, [score(epoch=1), score("BAD", epoch=1), score("OTHER", epoch=1)])
-        delivery.offer(None, [score(epoch=2)])
-    assert len(caught) == 1
-    assert [(record.name, record.epoch) for record in picky.taken] == [("LOSS", 1), ("OTHER", 1), ("LOSS", 2)]
-    with pytest.warns(TrackingWarning, match="still owed 1 records"):
-        (owed,) = delivery.close()
-    assert [record.name for record in owed.records] == ["BAD"]
-
-
-def test_a_client_that_cannot_be_opened_is_opened_later() -> None:
-    client = Flaky(opens=False)
-    with pytest.warns(TrackingWarning, match="no route to host"), Delivery([client]) as delivery:
-        delivery.open(RunInfo("r"))
-        delivery.offer(None, [score()])
-    assert epochs(client.taken) == [1]
-    assert client.events == ["open r", "open r", "close"]
-
-
-def test_a_client_that_is_not_configured_is_an_error_at_once() -> None:
-    with pytest.raises(TrackingError, match="Filesystem: has no directory"):
-        Delivery([Filesystem()]).open(RunInfo("r"))
-
-
-def test_a_client_that_cannot_be_closed_is_a_warning() -> None:
-    delivery = Delivery([Flaky(closes=False)])
-    delivery.open(RunInfo("r"))
-    with pytest.warns(TrackingWarning, match="Flaky could not be closed: TimeoutError: close timed out"):
-        assert delivery.close() == []
-
-
-def test_records_for_one_client_go_to_it_alone() -> None:
-    own, everyone, late = InMemory(), InMemory(), Flaky()
-    with Delivery([everyone, own]) as delivery:
-        delivery.open(RunInfo("r"))
-        delivery.offer(own, [score(epoch=1)])
-        delivery.offer(late, [score(epoch=2)])
-        delivery.offer(None, [score(epoch=3)])
-    assert [epochs(client) for client in (own.records, everyone.records, late.taken)] == [[1, 3], [3], [2]]
-    assert late.events == ["open r", "close"]
 
 
 def test_importing_tracking_imports_no_backend() -> None:

@@ -188,9 +188,12 @@ def test_checkpoints_are_declared(tmp_path):
 
     trainer = build(Saving, run=tmp_path)
     trainer.train(progress=False)
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["epoch_000002", "epoch_000003"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "epoch_000002.safetensors",
+        "epoch_000003.safetensors",
+    ]
     resumed = build(Saving, run=tmp_path)
-    resumed.train(resume=True, progress=False)
+    resumed.train(progress=False)
     assert trees.digest(resumed.state) == trees.digest(trainer.state)
 
 

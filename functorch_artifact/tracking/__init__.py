@@ -7,10 +7,10 @@ Floor 7.
 A client of one's own derives from `records.TrackingClient` and lives anywhere.
 """
 
-from functorch_artifact.tracking.delivery import Delivery, Owed, TrackingWarning
+from functorch_artifact.tracking.delivery import Delivery, Owed, TrackingWarning, sync
 from functorch_artifact.tracking.filesystem import Filesystem
 from functorch_artifact.tracking.in_memory import InMemory
 from functorch_artifact.tracking.mlflow import MLflow
 from functorch_artifact.tracking.tensorboard import TensorBoard
 
-__all__ = ["Delivery", "Filesystem", "InMemory", "MLflow", "Owed", "TensorBoard", "TrackingWarning"]
+__all__ = ["Delivery", "Filesystem", "InMemory", "MLflow", "Owed", "TensorBoard", "TrackingWarning", "sync"]

@@ -48,6 +48,11 @@ class Filesystem(TrackingClient):
         self._root: Path | None = None
         self._rows: dict[tuple[str, ...], str] = {}
 
+    @property
+    def name(self) -> str:
+        """Its class and, if it was given one, its directory."""
+        return "Filesystem" if self._given is None else f"Filesystem({os.fspath(self._given)})"
+
     def open(self, run: RunInfo) -> None:
         """Make the directory, write the parameters, and find what was written before.
 

@@ -27,6 +27,8 @@ class InMemory(TrackingClient):
         0  LOSS  TRAIN      1    10    0.5
     """
 
+    durable = False
+
     def __init__(self) -> None:
         self.run: RunInfo | None = None
         self._records: dict[tuple[str, str | None, int, int], Record] = {}

@@ -46,11 +46,14 @@ class TensorBoard(TrackingClient):
     """Write records as TensorBoard shows them (see this module's docstring for the scheme).
 
     A record offered again is written once. An event file only grows: a run that is resumed
-    starts another, which tells TensorBoard to forget the points from its first step on.
+    starts another, which tells TensorBoard to forget the points from its first step on. That is the
+    run's first, for the run's journal offers such a client everything once more.
 
     Args:
         directory: where to write; by default the run's directory, below `tensorboard`.
     """
+
+    durable = False  # where a crash cut its file off, it cannot tell
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self._given = directory

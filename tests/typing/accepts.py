@@ -183,7 +183,7 @@ tracker: ModelTracker[ScoreCriterion] = ScoreTracker("VAL_LOSS", mode="max")
 # The two faces.
 trainer = Trainer.build(Network(), DataLoader(ResidentDataset[Input]({"x": torch.zeros(3)}), batch_size=1))
 best: dict[str, Tensor] | None = trainer.best_model_state
-result: pd.DataFrame = trainer.train(resume=False).scores
+result: pd.DataFrame = trainer.train(progress=False).scores
 step = train_step(functional(torch.nn.Linear(2, 1)), optimizers.adam(1e-3))
 scores: pd.DataFrame = fit(trainer.program(), tracking_client=[tracking.InMemory()]).scores
 bound: Network = functional(Network()).bind(functional(Network()).variables)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from functorch_artifact.errors import MissingExtraError
 from functorch_artifact.records import Plot
-from functorch_artifact.table_comparison import Comparison, Reference, TabularSpec, plots
+from functorch_artifact.table_comparison import Comparison, Reference, TabularSpec, overviews, plots
 
-EVERY_PLOT = [plots.pdf, plots.cdf, plots.correlation_heatmaps, plots.pca]
+EVERY_PLOT = [plots.pdf, plots.cdf, overviews.correlation_heatmaps, overviews.pca]
 
 
 def compare(real: dict, synthetic: dict, spec: TabularSpec | None = None) -> Comparison:
@@ -103,7 +103,7 @@ def test_cumulative_shares_are_right_and_end_at_one():
 
 
 def test_heatmaps_show_both_matrices_and_their_difference(ordinary):
-    real, synthetic, difference, *_ = plots.correlation_heatmaps(ordinary).axes
+    real, synthetic, difference, *_ = overviews.correlation_heatmaps(ordinary).axes
     np.testing.assert_array_equal(real.images[0].get_array(), ordinary.real.associations)
     np.testing.assert_array_equal(synthetic.images[0].get_array(), ordinary.synthetic.associations)
     np.testing.assert_allclose(
@@ -112,7 +112,7 @@ def test_heatmaps_show_both_matrices_and_their_difference(ordinary):
 
 
 def test_the_scatter_draws_each_side_in_its_colour_on_the_real_components(ordinary):
-    scatter = plots.pca(ordinary).axes[0].collections[0]
+    scatter = overviews.pca(ordinary).axes[0].collections[0]
     points, colours = np.asarray(scatter.get_offsets()), scatter.get_facecolors()[:, :3]
     blue = colours[:, 2] > colours[:, 0]
     projection = ordinary.reference.projection
@@ -123,7 +123,7 @@ def test_the_scatter_draws_each_side_in_its_colour_on_the_real_components(ordina
 
 def test_the_scatter_thins_out_long_tables():
     values = np.random.default_rng(0).normal(size=5000)
-    scatter = plots.pca(compare({"x": values}, {"x": values[:100]})).axes[0].collections[0]
+    scatter = overviews.pca(compare({"x": values}, {"x": values[:100]})).axes[0].collections[0]
     assert len(scatter.get_offsets()) == 2100
 
 

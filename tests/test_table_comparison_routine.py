@@ -94,8 +94,8 @@ def test_records_carry_their_place_and_hold_what_evaluate_gives():
     with keys.seeded(7):
         synthetic = model.generate(Scaled(250))
     pd.testing.assert_frame_equal(values.pop("SYNTHETIC").frame, synthetic)
-    assert values == evaluate(REAL, synthetic, SPEC).values
-    assert set(records.scores(outcome.records)) == {
+    assert repr(values) == repr(evaluate(REAL, synthetic, SPEC).values)
+    assert set(records.scores(outcome.records)) >= {
         "MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE/a", "JS_DISTANCE/b",
     }  # fmt: skip
 
@@ -108,7 +108,8 @@ def test_a_routine_of_its_hooks_defaults_computes_all_scores_every_epoch_and_nev
 
     routine = Least.build(REAL, SPEC, split="TRAIN")
     assert (routine.period, routine.export_period, routine.split) == (1, None, "TRAIN")
-    assert routine.score_names == ("MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE/*")
+    assert {"MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE/*"} < set(routine.score_names)
+    assert not {"DETECTION_SCORE", "TRAIN_ON_SYNTHETIC_TEST_ON_REAL/*"} & set(routine.score_names)
 
 
 def test_an_artifact_that_raises_leaves_the_others_alone():

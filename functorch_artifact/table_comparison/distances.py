@@ -1,7 +1,7 @@
-"""Distances between two distributions over the same bins.
+"""Distances between two columns.
 
-Belongs here: the Jensen-Shannon distance and the bins of numeric columns. Does not: what the
-bins are of.
+Belongs here: distances of counts over the same bins, of sorted samples, and the bins of numeric
+columns. Does not: where the columns come from (`sides`).
 Floor 5.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from functorch_artifact.table_comparison.statistics import Floats, Ints
+from functorch_artifact.metrics.statistics import Floats, Ints
 
 
 def js_distance(left: Ints, right: Ints) -> float:
@@ -28,12 +28,64 @@ def js_distance(left: Ints, right: Ints) -> float:
         >>> js_distance(np.array([3, 3]), np.array([0, 0, 5]))
         1.0
     """
-    p, q = np.zeros((2, max(len(left), len(right))))
-    p[: len(left)] = left / left.sum()
-    q[: len(right)] = right / right.sum()
+    p, q = _shares(left, right)
     middle = (p + q) / 2
     divergence = sum(float(np.sum(each[each > 0] * np.log2(each[each > 0] / middle[each > 0]))) for each in (p, q)) / 2
     return float(np.sqrt(np.clip(divergence, 0.0, 1.0)))
+
+
+def total_variation(left: Ints, right: Ints) -> float:
+    """Measure the total variation distance of two tables of counts: 0 to 1.
+
+    Half the sum of absolute differences of shares; the shorter table goes on with zeros.
+
+    Example:
+        >>> import numpy as np
+        >>> total_variation(np.array([1, 1]), np.array([3, 1]))
+        0.25
+    """
+    p, q = _shares(left, right)
+    return float(np.abs(p - q).sum() / 2)
+
+
+def kolmogorov_smirnov(left: Floats, right: Floats) -> float:
+    """Measure the largest difference of two empirical distribution functions: 0 to 1.
+
+    Equal to `scipy.stats.ks_2samp(left, right).statistic`.
+
+    Args:
+        left: float64 [n], sorted, n > 0.
+        right: float64 [m], sorted, m > 0.
+
+    Example:
+        >>> import numpy as np
+        >>> kolmogorov_smirnov(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
+        0.5
+    """
+    points = np.concatenate([left, right])
+    gap = np.searchsorted(left, points, "right") / len(left) - np.searchsorted(right, points, "right") / len(right)
+    return float(np.abs(gap).max())
+
+
+def wasserstein(left: Floats, right: Floats) -> float:
+    """Measure the earth mover's distance of two samples, in their unit.
+
+    Equal to `scipy.stats.wasserstein_distance(left, right)`.
+
+    Args:
+        left: float64 [n], sorted and finite, n > 0.
+        right: float64 [m], sorted and finite, m > 0.
+
+    Example:
+        >>> import numpy as np
+        >>> wasserstein(np.array([0.0, 1.0]), np.array([5.0, 6.0]))
+        5.0
+    """
+    points = np.sort(np.concatenate([left, right]), kind="stable")
+    places = points[:-1]
+    gap = np.searchsorted(left, places, "right") / len(left) - np.searchsorted(right, places, "right") / len(right)
+    with np.errstate(over="ignore"):
+        return float(np.sum(np.abs(gap) * np.diff(points)))
 
 
 def quantile_edges(values: Floats, n_bins: int) -> Floats:
@@ -57,3 +109,10 @@ def bin_counts(values: Floats, edges: Floats) -> Ints:
     missing = np.isnan(values)
     bins = np.searchsorted(edges, values, side="right") + 1
     return np.bincount(np.where(missing, 0, bins), minlength=len(edges) + 2)
+
+
+def _shares(left: Ints, right: Ints) -> tuple[Floats, Floats]:
+    p, q = np.zeros((2, max(len(left), len(right))))
+    p[: len(left)] = left / left.sum()
+    q[: len(right)] = right / right.sum()
+    return p, q

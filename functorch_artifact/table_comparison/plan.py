@@ -7,7 +7,10 @@ Floor 5.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
+import numpy as np
 import pandas as pd
 
 from functorch_artifact.plans import ArtifactPlan
@@ -63,15 +66,29 @@ class TableComparisonPlan(ArtifactPlan[Comparison]):
             0.0
         """
         comparison = Reference(real, spec or TabularSpec.from_frame(real)).compare(synthetic)
-        about = {"real rows": len(real), "synthetic rows": len(synthetic)}
+        about = {"real rows": len(real), "synthetic rows": len(synthetic), "columns": describe_columns(comparison)}
         return self.report(comparison, noise=noise, title="Synthetic table against the real one", about=about)
 
 
+def describe_columns(comparison: Comparison) -> pd.DataFrame:
+    """Tell what is missing, infinite or unseen, by column: shares of rows."""
+    real, synthetic = comparison.real, comparison.synthetic
+    rows = {}
+    for name in comparison.spec.columns:
+        row: dict[str, Any] = {"kind": "numeric" if name in real.numbers else "categorical"}
+        for label, side in (("real", real), ("synthetic", synthetic)):
+            row[f"missing, {label}"] = side.missing[name]
+            row[f"infinite, {label}"] = float(np.isinf(side.numbers[name]).mean()) if name in side.numbers else None
+        n_known = len(real.labels[name]) if name in real.codes else 0
+        row["unseen category"] = float((synthetic.codes[name] > n_known).mean()) if name in real.codes else None
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
+
+
 def all_scores() -> TableComparisonPlan:
-    """Plan every score and every collection of scores that is cheap and needs no extra."""
-    return TableComparisonPlan.of(
-        *(each for each in toolkit if each.name in {*TableComparisonScoreType, *TableComparisonScoreCollectionType})
-    )
+    """Plan every score and every collection of scores but the heavy ones."""
+    members = (*TableComparisonScoreType, *TableComparisonScoreCollectionType)
+    return TableComparisonPlan.of(*(each for each in members if not toolkit.find(each).heavy))
 
 
 def evaluate(

@@ -1,22 +1,22 @@
-"""Pictures of a comparison.
+"""Pictures of columns, one by one or side by side.
 
-Belongs here: drawing what a `Comparison` knows. Does not: computing it.
+Belongs here: distributions of columns. Does not: computing them (`sides`), pictures of the table
+as a whole (`overviews`).
 Floor 5.
 
-Every function gives one `matplotlib.figure.Figure`, made without pyplot. Blue is real, orange is
-synthetic, everywhere.
+A picture of all columns is one figure, drawn once; a collection is a figure for each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from functorch_artifact.errors import MissingExtraError
-from functorch_artifact.table_comparison.statistics import Floats
+from functorch_artifact.metrics.statistics import Floats
+from functorch_artifact.table_comparison.drawing import SIDES, legend, new_figure, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,15 +24,9 @@ if TYPE_CHECKING:
 
     from functorch_artifact.table_comparison.comparison import Comparison
 
-_REAL: Final = "#1f6fb2"
-_SYNTHETIC: Final = "#e8743b"
-_SIDES: Final = (("Real", _REAL), ("Synthetic", _SYNTHETIC))
 _WIDTHS: Final = (3.2, 1.4)  # the real line shows below the synthetic one
 _MOST_BARS: Final = 12
 _MOST_BINS: Final = 40
-_MOST_POINTS: Final = 2000
-_MOST_LABELLED: Final = 14
-_LONGEST_LABEL: Final = 15
 
 
 def pdf(comparison: Comparison) -> Figure:
@@ -40,161 +34,95 @@ def pdf(comparison: Comparison) -> Figure:
 
     Histograms span all but the outermost 0.1 % of either side; shares are of all rows that are known.
     """
-
-    def numeric(axes: Axes, name: str) -> None:
-        sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
-        edges = _histogram_edges(*sides)
-        for values, (_, colour) in zip(sides, _SIDES, strict=True):
-            counts, _ = np.histogram(values, edges)
-            shares = counts / max(np.count_nonzero(~np.isnan(values)), 1)
-            axes.stairs(shares, edges, color=colour, fill=True, alpha=0.3)
-            axes.stairs(shares, edges, color=colour, linewidth=1.4)
-        axes.set_ylabel("share of rows")
-
-    def categorical(axes: Axes, name: str) -> None:
-        labels, shares = _category_shares(comparison, name)
-        places = np.arange(len(labels))
-        for share, offset, (_, colour) in zip(shares, (-0.2, 0.2), _SIDES, strict=True):
-            axes.barh(places + offset, share, height=0.4, color=colour, alpha=0.85)
-        axes.set_yticks(places, labels, parse_math=False)
-        axes.set_ylim(len(labels) - 0.4, -0.6)
-        axes.set_xlabel("share of rows")
-        axes.grid(axis="y", visible=False)
-
-    return _panels(comparison, "Distribution by column", numeric, categorical)
+    return _panels(comparison, "Distribution by column", _density)
 
 
 def cdf(comparison: Comparison) -> Figure:
     """Draw each column's cumulative distribution, categories from the commonest on."""
+    return _panels(comparison, "Cumulative distribution by column", _cumulation)
 
-    def numeric(axes: Axes, name: str) -> None:
-        sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
-        low, *_, high = _histogram_edges(*sides)
+
+def pdf_by_column(comparison: Comparison) -> dict[str, Figure]:
+    """Draw what `pdf` shows in a picture for each column."""
+    return {name: _alone(comparison, name, _density) for name in comparison.spec.columns}
+
+
+def cdf_by_column(comparison: Comparison) -> dict[str, Figure]:
+    """Draw what `cdf` shows in a picture for each column."""
+    return {name: _alone(comparison, name, _cumulation) for name in comparison.spec.columns}
+
+
+def _density(axes: Axes, comparison: Comparison, name: str) -> None:
+    if name not in comparison.spec.numeric:
+        return _bars(axes, comparison, name)
+    sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
+    edges = _histogram_edges(*sides)
+    for values, (_, colour) in zip(sides, SIDES, strict=True):
+        counts, _ = np.histogram(values, edges)
+        shares = counts / max(np.count_nonzero(~np.isnan(values)), 1)
+        axes.stairs(shares, edges, color=colour, fill=True, alpha=0.3)
+        axes.stairs(shares, edges, color=colour, linewidth=1.4)
+    axes.set_ylabel("share of rows")
+    return None
+
+
+def _bars(axes: Axes, comparison: Comparison, name: str) -> None:
+    labels, shares = _category_shares(comparison, name)
+    places = np.arange(len(labels))
+    for share, offset, (_, colour) in zip(shares, (-0.2, 0.2), SIDES, strict=True):
+        axes.barh(places + offset, share, height=0.4, color=colour, alpha=0.85)
+    axes.set_yticks(places, labels, parse_math=False)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlabel("share of rows")
+    axes.grid(axis="y", visible=False)
+
+
+def _cumulation(axes: Axes, comparison: Comparison, name: str) -> None:
+    if name in comparison.spec.numeric:
+        low, *_, high = _histogram_edges(comparison.real.numbers[name], comparison.synthetic.numbers[name])
         points = np.linspace(low, high, 512)
-        for values, (_, colour), width in zip(sides, _SIDES, _WIDTHS, strict=True):
-            ordered = np.sort(values[~np.isnan(values)])
-            shares = np.searchsorted(ordered, points, side="right") / max(len(ordered), 1)
+        for side, (_, colour), width in zip((comparison.real, comparison.synthetic), SIDES, _WIDTHS, strict=True):
+            shares = np.searchsorted(side.sorted[name], points, side="right") / max(len(side.sorted[name]), 1)
             axes.step(points, shares, where="post", color=colour, linewidth=width)
         axes.set_xlim(low, high)
-
-    def categorical(axes: Axes, name: str) -> None:
+    else:
         labels, shares = _category_shares(comparison, name)
         edges = np.arange(len(labels) + 1) - 0.5
-        for share, (_, colour), width in zip(shares, _SIDES, _WIDTHS, strict=True):
+        for share, (_, colour), width in zip(shares, SIDES, _WIDTHS, strict=True):
             axes.stairs(np.cumsum(share), edges, color=colour, linewidth=width, baseline=None)
         axes.set_xticks(np.arange(len(labels)), labels, rotation=45, ha="right", parse_math=False)
-
-    def panel(draw: Callable[[Axes, str], None]) -> Callable[[Axes, str], None]:
-        def drawn(axes: Axes, name: str) -> None:
-            draw(axes, name)
-            axes.set_ylim(0, 1.03)
-            axes.set_ylabel("cumulative share")
-
-        return drawn
-
-    return _panels(comparison, "Cumulative distribution by column", panel(numeric), panel(categorical))
+    axes.set_ylim(0, 1.03)
+    axes.set_ylabel("cumulative share")
 
 
-def correlation_heatmaps(comparison: Comparison) -> Figure:
-    """Draw both association matrices and their difference, real first."""
-    matrices = {
-        "Real": comparison.real.associations,
-        "Synthetic": comparison.synthetic.associations,
-        "Synthetic - real": comparison.synthetic.associations - comparison.real.associations,
-    }
-    n = len(comparison.spec.columns)
-    side = min(max(0.5 * n, 3.0), 12.0)
-    figure = _figure(3 * side + 3.0, side + 1.5, "Associations: Pearson, correlation ratio, Cramer's V")
-    panels = figure.subplots(1, 3, sharey=True, squeeze=False)[0]
-    labels = [_shorten(name) for name in comparison.spec.columns]
-    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        difference = title not in ("Real", "Synthetic")
-        limit = max(0.25, float(np.abs(matrix).max())) if difference else 1.0
-        image = axes.imshow(matrix, cmap="PuOr_r" if difference else "RdBu_r", vmin=-limit, vmax=limit)
-        axes.set_title(title)
-        axes.set_xticks(range(n), labels, rotation=45, ha="right", parse_math=False, fontsize=8)
-        axes.set_yticks(range(n), labels, parse_math=False, fontsize=8)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        if n <= _MOST_LABELLED:
-            for (row, column), value in np.ndenumerate(matrix):
-                colour = "white" if abs(value) > 0.6 * limit else "#333333"
-                axes.text(column, row, _signed(value), ha="center", va="center", fontsize=7, color=colour)
-        figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
-    return figure
-
-
-def pca(comparison: Comparison) -> Figure:
-    """Draw both tables on the first two principal components of the real one.
-
-    Numeric columns are standardised, categories are indicators (see `projection.Projection`). At
-    most 2,000 rows a side are drawn, the same ones for the same number of rows, in mixed order.
-    """
-    projection = comparison.reference.projection
-    random = np.random.default_rng(0)
-    drawn = [_sample(projection(side.numbers, side.codes), random) for side in (comparison.real, comparison.synthetic)]
-    points = np.concatenate(drawn)
-    colours = np.repeat([colour for _, colour in _SIDES], [len(each) for each in drawn])
-    order = random.permutation(len(points))  # so that neither side hides the other
-
-    figure = _figure(7.0, 6.0, "Principal components of the real table")
-    axes = figure.subplots()
-    axes.scatter(points[order, 0], points[order, 1], c=colours[order].tolist(), s=12, alpha=0.45, linewidths=0)
-    axes.set_xlabel(f"component 1 ({projection.explained[0]:.0%} of the real variance)")
-    axes.set_ylabel(f"component 2 ({projection.explained[1]:.0%} of the real variance)")
-    _style(axes)
-    _legend(figure)
-    return figure
-
-
-def _panels(
-    comparison: Comparison,
-    title: str,
-    numeric: Callable[[Axes, str], None],
-    categorical: Callable[[Axes, str], None],
-) -> Figure:
+def _panels(comparison: Comparison, title: str, draw: Callable[[Axes, Comparison, str], None]) -> Figure:
     names = comparison.spec.columns
     n_columns = min(len(names), 4) if len(names) != 5 else 3
     n_rows = math.ceil(len(names) / n_columns)
-    figure = _figure(max(3.6 * n_columns, 4.5), 2.7 * n_rows + 0.9, title)
+    figure = new_figure(max(3.6 * n_columns, 4.5), 2.7 * n_rows + 0.9, title)
     panels: list[Axes] = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
-        _style(axes)
-        axes.locator_params(axis="x", nbins=5)
-        if name in comparison.spec.numeric:
-            axes.ticklabel_format(axis="x", scilimits=(-3, 4))
-            numeric(axes, name)
-        else:
-            categorical(axes, name)
-        axes.set_title(_shorten(name, 30) + _missing(comparison, name), fontsize=10, parse_math=False)
+        _panel(axes, comparison, name, draw)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
-    _legend(figure)
+    legend(figure)
     return figure
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="plots", purpose="drawing a comparison") from error
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+def _alone(comparison: Comparison, name: str, draw: Callable[[Axes, Comparison, str], None]) -> Figure:
+    figure = new_figure(6.0, 4.0, "")
+    _panel(figure.subplots(), comparison, name, draw)
+    legend(figure)
     return figure
 
 
-def _style(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
-
-
-def _legend(figure: Figure) -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=colour, label=label) for label, colour in _SIDES]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+def _panel(axes: Axes, comparison: Comparison, name: str, draw: Callable[[Axes, Comparison, str], None]) -> None:
+    style(axes)
+    axes.locator_params(axis="x", nbins=5)
+    if name in comparison.spec.numeric:
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))
+    draw(axes, comparison, name)
+    axes.set_title(shorten(name, 30) + _missing(comparison, name), fontsize=10, parse_math=False)
 
 
 def _histogram_edges(*sides: Floats) -> Floats:
@@ -222,7 +150,7 @@ def _category_shares(comparison: Comparison, name: str) -> tuple[list[str], Floa
     missing, known = shares[:, :1], shares[:, 1:]
     top = np.argsort(-known.max(axis=0, initial=0.0), kind="stable")[:_MOST_BARS]
     top = top[np.lexsort((-known[1, top], -known[0, top]))]
-    labels = [_shorten(comparison.synthetic.labels[name][place]) for place in top]
+    labels = [shorten(comparison.synthetic.labels[name][place]) for place in top]
     parts = [known[:, top]]
     if len(top) < known.shape[1]:
         labels.append(f"other ({known.shape[1] - len(top)})")
@@ -237,19 +165,5 @@ def _missing(comparison: Comparison, name: str) -> str:
     """Say how much of a numeric column is missing, if any is; categories have a bar for it."""
     if name not in comparison.spec.numeric:
         return ""
-    shares = [float(np.isnan(side.numbers[name]).mean()) for side in (comparison.real, comparison.synthetic)]
+    shares = comparison.real.missing[name], comparison.synthetic.missing[name]
     return f"\nmissing: {shares[0]:.1%} real, {shares[1]:.1%} synthetic" if any(shares) else ""
-
-
-def _shorten(label: Hashable, longest: int = _LONGEST_LABEL) -> str:
-    text = str(label)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _signed(value: float) -> str:
-    return "0" if abs(value) < 0.005 else f"{value:.2f}".replace("0.", ".")
-
-
-def _sample(points: Floats, random: np.random.Generator) -> Floats:
-    chosen = random.choice(len(points), min(len(points), _MOST_POINTS), replace=False)
-    return points[chosen]

@@ -1,20 +1,23 @@
-"""Principal components of tables with mixed columns.
+"""Rows of tables with mixed columns as points in a plane.
 
-Belongs here: `Projection`. Does not: drawing it.
+Belongs here: `Projection` (principal components, truncated SVD) and the neighbour embedding.
+Does not: drawing them (`overviews`).
 Floor 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import attrs
 import numpy as np
 
-from functorch_artifact.table_comparison.statistics import Floats, Ints
+from functorch_artifact.errors import MissingExtraError
+from functorch_artifact.metrics.statistics import Floats, Ints
 
 _MOST_CATEGORIES: Final = 20
+_BLOCK: Final = 65_536
 
 
 @attrs.frozen(eq=False)
@@ -36,28 +39,46 @@ class Projection:
     """Share of the variance that each component explains."""
 
     @classmethod
-    def fit(cls, numbers: Mapping[str, Floats], codes: Mapping[str, Ints]) -> Self:
-        """Find the components, as `sklearn.decomposition.PCA` does; the largest entry of each is positive."""
+    def fit(
+        cls, numbers: Mapping[str, Floats], codes: Mapping[str, Ints], *, centred: bool = True, categories: bool = True
+    ) -> Self:
+        """Find the components; the largest entry of each is positive.
+
+        Args:
+            numbers: numeric columns, float64 [n] each.
+            codes: categorical columns, int64 [n] each.
+            centred: whether to subtract the mean: as `sklearn.decomposition.PCA` with it, as
+                `TruncatedSVD` without.
+            categories: whether categories count; they do if there is nothing else.
+        """
         finite = {name: values[np.isfinite(values)] for name, values in numbers.items()}
-        spread = {name: float(values.std()) if values.size else 0.0 for name, values in finite.items()}
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre = {name: float(values.mean()) if values.size else 0.0 for name, values in finite.items()}
+            spread = {name: float(values.std()) if values.size else 0.0 for name, values in finite.items()}
         empty: Any = np.empty(0)
         unfitted = cls(
-            centre={name: float(values.mean()) if values.size else 0.0 for name, values in finite.items()},
-            scale={name: value or 1.0 for name, value in spread.items()},
-            categories={name: _commonest(each) for name, each in codes.items()},
+            centre={name: value if np.isfinite(value) else 0.0 for name, value in centre.items()},
+            scale={name: value if 0.0 < value < np.inf else 1.0 for name, value in spread.items()},
+            categories={name: _commonest(each) for name, each in codes.items() if categories or not numbers},
             mean=empty,
             components=empty,
             explained=(0.0, 0.0),
         )
-        features = unfitted._features(numbers, codes)
-        mean = features.mean(axis=0)
+        n = len(next(iter((*numbers.values(), *codes.values()))))
+        average = sum(block.sum(axis=0) for block in unfitted._blocks(numbers, codes, n)) / n
+        mean = average if centred else np.zeros_like(average)
+        products = sum((block - mean).T @ (block - mean) for block in unfitted._blocks(numbers, codes, n))
         # The eigenvectors of the covariance: far cheaper than the SVD of a long table.
-        variances, vectors = np.linalg.eigh((features - mean).T @ (features - mean) / len(features))
-        components = np.zeros((2, features.shape[1]))
+        variances, vectors = np.linalg.eigh(products / n)
+        components = np.zeros((2, len(mean)))
         components[: vectors.shape[1]] = vectors.T[::-1][:2]
         negative = components.max(axis=1, initial=0.0) < -components.min(axis=1, initial=0.0)
-        shares = np.zeros(2)
-        shares[: len(variances)] = np.maximum(variances[::-1][:2], 0.0) / (variances.sum() or 1.0)
+        # What the mean explains is no variance; with centring, there is none of it.
+        offset = average - mean
+        along = np.zeros(2)
+        along[: len(variances)] = variances[::-1][:2]
+        whole = float(variances.sum() - offset @ offset)
+        shares = np.clip((along - (components @ offset) ** 2) / (whole if whole > 0.0 else 1.0), 0.0, 1.0)
         return attrs.evolve(
             unfitted,
             mean=mean,
@@ -67,15 +88,46 @@ class Projection:
 
     def __call__(self, numbers: Mapping[str, Floats], codes: Mapping[str, Ints]) -> Floats:
         """Project a table: float64 [n, 2]."""
-        return (self._features(numbers, codes) - self.mean) @ self.components.T
+        return (self.features(numbers, codes) - self.mean) @ self.components.T
 
-    def _features(self, numbers: Mapping[str, Floats], codes: Mapping[str, Ints]) -> Floats:
+    def features(self, numbers: Mapping[str, Floats], codes: Mapping[str, Ints]) -> Floats:
+        """Make the coordinates that are projected: float64 [n, features]."""
         standardised = [
-            np.where(np.isfinite(values), (values - self.centre[name]) / self.scale[name], 0.0)[:, None]
+            ((np.where(np.isfinite(values), values, self.centre[name]) - self.centre[name]) / self.scale[name])[:, None]
             for name, values in numbers.items()
         ]
-        indicators = [(each[:, None] == self.categories[name]) / np.sqrt(2.0) for name, each in codes.items()]
+        indicators = [(codes[name][:, None] == each) / np.sqrt(2.0) for name, each in self.categories.items()]
         return np.concatenate([*standardised, *indicators], axis=1)
+
+    def _blocks(self, numbers: Mapping[str, Floats], codes: Mapping[str, Ints], n: int) -> Iterator[Floats]:
+        for start in range(0, n, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            yield self.features(
+                {name: each[rows] for name, each in numbers.items()}, {name: each[rows] for name, each in codes.items()}
+            )
+
+
+def neighbour_embedding(
+    sides: Sequence[Floats], perplexity: float, learning_rate: float | str, max_iter: int
+) -> list[Floats]:
+    """Embed rows of several tables jointly in a plane, by scikit-learn's t-SNE: float64 [n, 2] each.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", extra="artifacts", purpose="t-SNE") from error
+    features = np.concatenate(sides)
+    if len(features) < 4:
+        return [np.zeros((len(each), 2)) for each in sides]
+    model = TSNE(
+        perplexity=min(perplexity, (len(features) - 1) / 3), learning_rate=learning_rate, max_iter=max_iter,
+        init="pca" if features.shape[1] > 1 else "random", random_state=0,
+    )  # fmt: skip
+    placed = np.asarray(model.fit_transform(features), dtype=np.float64)
+    return np.split(placed, np.cumsum([len(each) for each in sides])[:-1])
 
 
 def _commonest(codes: Ints) -> Ints:

@@ -129,7 +129,8 @@ def page(view: RunView, *, most_bytes: int = MOST_BYTES) -> str:
         "Artifacts": _reels(view, most_bytes),
         "Tables": "".join(pages.folded(name, _frame(frame)) for name, frame in view.tables.items()),
         "Also recorded": pages.table(
-            ["kind", "name", "epochs"], [[kind, name, some(epochs)] for kind, name, epochs in view.others[:_MOST_SCORES]]
+            ["kind", "name", "epochs"],
+            [[kind, name, some(epochs)] for kind, name, epochs in view.others[:_MOST_SCORES]],
         ),
         "Failures": pages.table(["epoch", "callback", "error"], view.failures[:_MOST_SCORES]),
         "Parameters": pages.facts(view.parameters),
@@ -253,7 +254,9 @@ def _still(name: str, epoch: int, png: bytes) -> str:
     )
 
 
-def _choose(pictures: Sequence[Picture], best: int | None, most_bytes: int) -> tuple[dict[tuple[str, int], bytes], int, list[TrackingError]]:
+def _choose(
+    pictures: Sequence[Picture], best: int | None, most_bytes: int
+) -> tuple[dict[tuple[str, int], bytes], int, list[TrackingError]]:
     """Read the pictures that matter most until there is no room for another; count the others."""
     by_name: dict[str, dict[int, Picture]] = {}
     for each in pictures:

@@ -205,7 +205,7 @@ def test_learners_at_the_edges():
     one_answer = learners.utility(compare(real, real.assign(sign="up")), target="sign")
     assert 0.0 < one_answer["train_on_synthetic"].value < 1.0
     many = pd.DataFrame({"k": [f"c{i}" for i in range(1000)] * 2, "x": np.arange(2000.0)})
-    assert learners.detection_score(compare(many, many)).value == pytest.approx(0.5, abs=0.05)
+    assert learners.detection_score(compare(many, many)).value < 0.55  # each row's copy has the other answer
     with pytest.raises(
         ConfigurationError, match=r"target 'z': cannot be predicted\n  expected: one of several columns"
     ):

@@ -66,8 +66,8 @@ def detection_score(
     model = codes.classifier(seed) if learner == "boosting" else codes.logistic() if learner == "logistic" else None
     if model is None:
         raise ConfigurationError("is not a learner", where="learner", expected="boosting or logistic", got=learner)
-    told = cross_val_predict(model, features, synthetic, cv=folds, method="predict_proba")[:, 1]
-    return Score(float(roc_auc_score(synthetic, told)))
+    told = np.asarray(cross_val_predict(model, features, synthetic, cv=folds, method="predict_proba"))
+    return Score(float(roc_auc_score(synthetic, told[:, 1])))
 
 
 def utility(

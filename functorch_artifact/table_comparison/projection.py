@@ -8,7 +8,7 @@ Floor 5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import attrs
 import numpy as np
@@ -65,9 +65,11 @@ class Projection:
             explained=(0.0, 0.0),
         )
         n = len(next(iter((*numbers.values(), *codes.values()))))
-        average = sum(block.sum(axis=0) for block in unfitted._blocks(numbers, codes, n)) / n
+        average: Floats = np.stack([block.sum(axis=0) for block in unfitted._blocks(numbers, codes, n)]).sum(axis=0) / n
         mean = average if centred else np.zeros_like(average)
-        products = sum((block - mean).T @ (block - mean) for block in unfitted._blocks(numbers, codes, n))
+        products = np.zeros((len(mean), len(mean)))
+        for block in unfitted._blocks(numbers, codes, n):
+            products += (block - mean).T @ (block - mean)
         # The eigenvectors of the covariance: far cheaper than the SVD of a long table.
         variances, vectors = np.linalg.eigh(products / n)
         components = np.zeros((2, len(mean)))
@@ -122,8 +124,8 @@ def neighbour_embedding(
     features = np.concatenate(sides)
     if len(features) < 4:
         return [np.zeros((len(each), 2)) for each in sides]
-    model = TSNE(
-        perplexity=min(perplexity, (len(features) - 1) / 3), learning_rate=learning_rate, max_iter=max_iter,
+    model: Any = TSNE(
+        perplexity=min(perplexity, (len(features) - 1) / 3), learning_rate=cast(Any, learning_rate), max_iter=max_iter,
         init="pca" if features.shape[1] > 1 else "random", random_state=0,
     )  # fmt: skip
     placed = np.asarray(model.fit_transform(features), dtype=np.float64)

@@ -143,3 +143,13 @@ def test_encoding_is_a_dictionary_lookup(names: list[str | None], classes: list[
     expected = [labels.MISSING if name is None else classes.index(name) for name in names]
     for given_as in (names, pd.Series(names, dtype="string"), pd.Categorical(names)):
         assert labels.encode(given_as, classes, "labels").tolist() == expected
+
+
+@given(ranked())
+def test_corners_leave_the_areas_as_they_are(drawn: Any) -> None:
+    found = ranking.Ranking.of(*drawn)
+    corners = found.corners()
+    assert corners.roc_auc() == close(found.roc_auc(), abs=1e-12)
+    assert corners.average_precision() == close(found.average_precision(), abs=1e-12)
+    assert len(corners.thresholds) <= 2 * drawn[0].sum() + 1
+    assert set(corners.thresholds) <= set(found.thresholds)

@@ -21,7 +21,7 @@ FLOORS = {
     2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts"},
     3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
     4: {"routines", "step", "lowering"},
-    5: {"compiling", "table_comparison", "binary_classification"},
+    5: {"compiling", "table_comparison", "binary_classification", "classification"},
     6: {"program", "fs"},
     7: {"background", "data", "tracking", "checkpoint", "run_directory", "progress", "signals", "fingerprint"},
     8: {"run_store", "run_reader", "fit_result", "validation"},
@@ -50,7 +50,7 @@ EFFECTS_OF = {
 }
 EFFECTFUL_BUILTINS = {"open", "print", "input"}
 LAZY = {"pandas", "matplotlib", "sklearn", "loky", "cloudpickle", "tensorboard", "torch.utils.tensorboard", "tqdm"}
-LAZY_BUT_FOR = {"binary_classification": {"pandas"}, "table_comparison": {"pandas"}}
+LAZY_BUT_FOR = {each: {"pandas"} for each in ("binary_classification", "classification", "table_comparison")}
 NEVER = {"pytest", "hypothesis", "scipy"}
 NEVER_BUT_FOR = {"testing": {"hypothesis"}}
 

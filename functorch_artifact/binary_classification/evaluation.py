@@ -16,7 +16,7 @@ import pandas as pd
 
 from functorch_artifact.binary_classification.model import BinaryClassificationResults
 from functorch_artifact.binary_classification.spec import BinaryClassSpec
-from functorch_artifact.errors import PredictionError, UndefinedError
+from functorch_artifact.errors import PredictionError
 from functorch_artifact.metrics import labels as reading
 from functorch_artifact.metrics.confusion import confusion_matrix
 from functorch_artifact.metrics.ranking import Ranking
@@ -81,14 +81,7 @@ class BinaryEvaluation:
         if results.predicted is not None:
             classes = spec.positive_class, spec.negative_class
             codes = reading.encode(results.predicted, classes, "the results' predictions")
-        for what, values in (("probabilities", probabilities), ("predictions", codes)):
-            if values is not None and len(values) != len(positive):
-                raise PredictionError(
-                    "are of another length",
-                    where=f"the results' {what}",
-                    expected=f"{len(positive)}, as the labels",
-                    got=len(values),
-                )
+        reading.check_lengths(len(positive), probabilities=probabilities, predictions=codes)
         return cls(spec, positive, probabilities, np.asarray(codes, dtype=np.int64))
 
     @property
@@ -116,7 +109,7 @@ class BinaryEvaluation:
         Raises:
             UndefinedError: an example has no prediction.
         """
-        self._need(self.codes == reading.MISSING, "predictions")
+        reading.need_all(self.codes == reading.MISSING, "predictions")
         tp, fn, fp, tn = map(int, self.confusion.flat)
         return tp, fn, fp, tn
 
@@ -136,7 +129,7 @@ class BinaryEvaluation:
         Raises:
             UndefinedError: an example has no probability.
         """
-        self._need(np.isnan(self.probabilities), "probabilities")
+        reading.need_all(np.isnan(self.probabilities), "probabilities")
         return self.probabilities
 
     @cached_property
@@ -151,7 +144,7 @@ class BinaryEvaluation:
         Raises:
             UndefinedError: an example has no probability.
         """
-        self._need(np.isnan(self.probabilities), "probabilities")
+        reading.need_all(np.isnan(self.probabilities), "probabilities")
         return self.truth_probabilities
 
     @property
@@ -161,7 +154,7 @@ class BinaryEvaluation:
         Raises:
             UndefinedError: an example has no prediction.
         """
-        self._need(self.codes == reading.MISSING, "predictions")
+        reading.need_all(self.codes == reading.MISSING, "predictions")
         return np.asarray(self.codes == _POSITIVE)
 
     @cached_property
@@ -200,7 +193,3 @@ class BinaryEvaluation:
         names = np.empty(3, dtype=object)
         names[:] = self.spec.positive_class, self.spec.negative_class, None
         return names[codes]
-
-    def _need(self, missing: Bools, what: str) -> None:
-        if missing.any():
-            raise UndefinedError(f"{np.count_nonzero(missing)} of {len(missing)} {what} are missing")

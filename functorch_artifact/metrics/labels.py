@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from torch import Tensor
 
-from functorch_artifact.errors import PredictionError
-from functorch_artifact.metrics.statistics import Floats, Ints
+from functorch_artifact.errors import PredictionError, UndefinedError
+from functorch_artifact.metrics.statistics import Bools, Floats, Ints
 
 MISSING: Final = -1
 """The code of a missing label."""
@@ -36,11 +36,13 @@ def check_classes(names: Iterable[Hashable], where: str) -> tuple[Hashable, ...]
         raise PredictionError("is one name, not a list of names", where=where, got=names)
     classes = tuple(names.tolist() if isinstance(names, np.ndarray | Tensor) else names)
     try:
-        distinct = len(set(classes))
+        distinct = min(len(set(classes)), len({str(each) for each in classes}))
     except TypeError as error:
         raise PredictionError("has a class that cannot be a name", where=where, got=error) from error
     if distinct < 2 or distinct < len(classes) or any(each is None or each != each for each in classes):
-        raise PredictionError("has unusable classes", where=where, expected="two or more different names", got=classes)
+        raise PredictionError(
+            "has unusable classes", where=where, expected="two or more names that look different", got=classes
+        )
     return classes
 
 
@@ -95,6 +97,32 @@ def known(codes: Ints, where: str) -> Ints:
             got=f"{missing} of {len(codes)} missing" if missing else "no labels",
         )
     return codes
+
+
+def need_all(missing: Bools, what: str) -> None:
+    """Refuse to score examples of which something is missing: leaving them out would flatter the model.
+
+    Raises:
+        UndefinedError: any is missing; the reason says how many.
+    """
+    if missing.any():
+        raise UndefinedError(f"{np.count_nonzero(missing)} of {len(missing)} {what} are missing")
+
+
+def check_lengths(n: int, **given: Floats | Ints | None) -> None:
+    """Check that results are of as many examples as there are labels.
+
+    Raises:
+        PredictionError: some are not.
+    """
+    for what, values in given.items():
+        if values is not None and len(values) != n:
+            raise PredictionError(
+                "are of another length",
+                where=f"the results' {what}",
+                expected=f"{n}, as the labels",
+                got=len(values),
+            )
 
 
 def probabilities(raw: Any, where: str, n_dimensions: int = 1) -> Floats:

@@ -34,6 +34,7 @@ _SEVERAL: Final = (
 _N_BINS: Final = 40
 _MOST_LABELLED: Final = 20
 _MOST_NAMED: Final = 40
+_MOST_CELLS: Final = 100
 _LONGEST_NAME: Final = 16
 _RATES: Final = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 
@@ -48,13 +49,21 @@ _NORMALIZED: Final[Mapping[Normalization, str]] = {
 def matrix(counts: Ints, names: Sequence[Hashable], normalization: Normalization = "NONE") -> Figure:
     """Draw a confusion matrix: hits in blue, errors in orange, the deeper the more.
 
+    More than 100 classes are put together in groups.
+
     Args:
         counts: int64 [k, k], true classes by row.
         names: the classes.
         normalization: what to colour and to print, as for `confusion.normalize`.
     """
-    k, shares = len(names), normalize(counts, normalization)
     title = f"Confusion matrix: {_NORMALIZED[normalization]}"
+    if len(names) > _MOST_CELLS:  # smaller ones would not be seen
+        together = -(-len(names) // _MOST_CELLS)
+        starts = np.arange(0, len(names), together)
+        counts = np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
+        names = names[::together]
+        title += f"\ngroups of {together} classes, in their order"
+    k, shares = len(names), normalize(counts, normalization)
     side = float(np.clip(0.62 * k, 3.2, 10.0))
     figure = _figure(side + 1.6, side + 1.2, title)
     axes = figure.subplots()
@@ -63,13 +72,16 @@ def matrix(counts: Ints, names: Sequence[Hashable], normalization: Normalization
     axes.imshow(signed, cmap=_two_sided(), vmin=-greatest, vmax=greatest)
     whole = normalization == "NONE"
     if k <= _MOST_LABELLED:
-        size = 11 if k <= 4 else 9 if k <= 10 else 6.5
+        size = 11.0 if k <= 4 else 9.0 if k <= 10 else 6.5
         for (row, column), share in np.ndenumerate(shares):
             text = f"{counts[row, column]:,}" if whole else f"{share:.1%}" if k <= 10 else f"{100 * share:.0f}"
             colour = "white" if share > 0.6 * greatest else "#333333"
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
-    if k <= _MOST_NAMED:
-        ticks, size = [_shorten(name) for name in names], 9 if k <= _MOST_LABELLED else 6
+    if k > _MOST_NAMED:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    else:
+        ticks, size = [_shorten(name) for name in names], 9.0 if k <= _MOST_LABELLED else 6.0
         rotation = 0 if max(map(len, ticks)) * k <= 12 * side else 45
         axes.set_xticks(
             range(k), ticks, rotation=rotation, ha="right" if rotation else "center", fontsize=size, parse_math=False
@@ -192,6 +204,30 @@ def reliability_diagram(reliability: Reliability, title: str, labels: tuple[str,
     return figure
 
 
+def top_k(shares: Floats, title: str) -> Figure:
+    """Draw the share of examples whose true class is among the k likeliest.
+
+    Args:
+        shares: by k from 1 on, float64 [k].
+        title: the headline.
+    """
+    figure = _figure(6.4, 4.2, title)
+    axes = figure.subplots()
+    places = np.arange(1, len(shares) + 1)
+    axes.plot(places, places / len(shares), color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
+    axes.plot(places, shares, color=BLUE, linewidth=1.7, marker="o" if len(shares) <= 30 else None, markersize=4)
+    if len(shares) > 100:
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", integer=True)
+    axes.set_ylim(0.0, 1.03)
+    axes.set_xlabel("k")
+    axes.set_ylabel("share of examples")
+    _style(axes)
+    _legend(axes)
+    return figure
+
+
 def drawn(title: str, draw: Callable[[], Figure]) -> Figure:
     """Draw; what is undefined becomes a picture of the reason."""
     try:
@@ -216,14 +252,16 @@ def _note(title: str, reason: str) -> Figure:
 
 def _draw_lines(axes: Axes, lines: Mapping[str, tuple[Floats, Floats]], emphasis: str | None) -> None:
     named = len(lines) <= len(_SEVERAL) + (emphasis is not None)
-    colours = iter(_SEVERAL)
+    colours, alpha = iter(_SEVERAL), min(0.4, 15 / len(lines))
+    if not named:
+        axes.plot([], [], color=_GREY, linewidth=0.8, label=f"{len(lines) - (emphasis in lines):,} classes")
     for name, (x, y) in lines.items():
         if name == emphasis and len(lines) > 1:
             axes.plot(x, y, color="black", linewidth=2.2, label=_shorten(name, 40), zorder=3)
         elif named:
             axes.plot(x, y, color=next(colours), linewidth=1.7, label=_shorten(name, 40))
         else:
-            axes.plot(x, y, color=_GREY, linewidth=0.6, alpha=0.35)
+            axes.plot(x, y, color=_GREY, linewidth=0.6, alpha=alpha)
 
 
 def _figure(width: float, height: float, title: str) -> Figure:

@@ -33,6 +33,7 @@ from functorch_artifact import (
     TrackingClient,
     TrainLossCallback,
     ValLossCallback,
+    classification,
     fit,
     folds,
     functional,
@@ -169,6 +170,24 @@ detecting: BinaryClassificationRoutine[Thresholded, list[Tensor]] = BinaryClassi
 )
 routine_for_detector: ArtifactRoutine[Detector] = detecting
 routine_of_more: BinaryClassificationRoutine[ClassificationParams, Sequence[Tensor]] = detecting
+
+
+class Labeller(classification.Classifier[Input, Output, classification.ClassificationParams, Sequence[Tensor]]):
+    def forward(self, batch: Input) -> Output:
+        return {"loss": batch["x"].mean(), "prediction": batch["x"]}
+
+    def classify(
+        self, data: Sequence[Tensor], params: classification.ClassificationParams
+    ) -> classification.ClassificationResults:
+        return classification.ClassificationResults(probabilities=data[0])
+
+
+labelling: classification.ClassificationRoutine[classification.ClassificationParams, list[Tensor]] = (
+    classification.ClassificationRoutine(
+        [torch.zeros(1, 3)], [2], classification.ClassSpec(range(3)), classification.ClassificationParams()
+    )
+)
+routine_for_labeller: ArtifactRoutine[Labeller] = labelling
 
 
 # A stopper that reads less serves richer data; a tracker of a broader criterion a narrower one.

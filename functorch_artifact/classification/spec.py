@@ -1,0 +1,63 @@
+"""Which classes there are.
+
+Belongs here: `ClassSpec`. Does not: labels and predictions (`evaluation`).
+Floor 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import attrs
+
+from functorch_artifact.metrics.labels import check_classes
+
+
+def _names(names: Iterable[Hashable]) -> tuple[Hashable, ...]:
+    return check_classes(names, "ClassSpec")
+
+
+@attrs.frozen
+class ClassSpec:
+    """Name the classes, as they stand in the labels; their order is that of probabilities.
+
+    Args:
+        class_names: two or more: strings, numbers, booleans.
+
+    Raises:
+        PredictionError: there are fewer than two different names.
+
+    Example:
+        >>> ClassSpec(["setosa", "versicolor", "virginica"]).n_classes
+        3
+    """
+
+    class_names: tuple[Hashable, ...] = attrs.field(converter=_names)
+
+    @property
+    def n_classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[Any]) -> ClassSpec:
+        """Find the classes among labels, sorted if they can be.
+
+        Args:
+            labels: at least one label of each class; missing ones are passed over.
+
+        Raises:
+            PredictionError: there are fewer than two classes among the labels.
+
+        Example:
+            >>> ClassSpec.from_labels(["b", "a", "b"]).class_names
+            ('a', 'b')
+        """
+        import pandas as pd
+
+        found = pd.unique(pd.Series(list(labels), dtype=object).dropna()).tolist()
+        try:
+            return cls(sorted(found))
+        except TypeError:  # names of several types
+            return cls(found)

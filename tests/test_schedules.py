@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -100,7 +101,7 @@ def test_finished_schedules_keep_their_last_rate() -> None:
 def test_a_cycle_without_time_to_rise_begins_at_its_maximum() -> None:
     rates = rates_of(optimizers.one_cycle(0.5, total=10, rising=0.1, per="epoch"), "epoch", 10)  # torch divides by 0
     assert rates[0] == 0.5
-    assert all(after < before for before, after in zip(rates, rates[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(rates))
 
 
 def test_count_may_be_a_tensor_and_trace() -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
 import torch
 
-from functorch_artifact import callbacks, folds
+from functorch_artifact import callbacks, folds, optimizers, trees
 from functorch_artifact.folds import Fold
+from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker, ScoreCriterion
+from functorch_artifact.optimizers import rules
+from functorch_artifact.optimizers.rule import from_rule
 from functorch_artifact.stoppers import (
     CombinedStopper,
     Continue,
@@ -24,6 +28,7 @@ from functorch_artifact.stoppers import (
     StopperUpdateData,
 )
 from functorch_artifact.testing import laws
+from functorch_artifact.testing.cache_laws import cache_laws
 from functorch_artifact.testing.law import Laws
 
 T = TypeVar("T")
@@ -265,3 +270,307 @@ class BatchMeans(Nameless):
 
     def _get_fold(self):
         return folds.mean(lambda batch: batch.output["loss"], weight=lambda batch: 1)
+
+
+@attrs.frozen
+class Least(ModelTracker[ScoreCriterion]):
+    """A right tracker to go wrong from: (best criterion, best model)."""
+
+    mode: str = "min"
+
+    def init(self):
+        return (math.inf, None)
+
+    def update(self, state, criterion, candidate):
+        return (criterion.value, trees.snapshot(candidate)) if self.better(criterion.value, state[0]) else state
+
+    def better(self, value, best):
+        return math.isfinite(value) and value < best
+
+    def best(self, state):
+        return state[1]
+
+
+@breaks("check_model_tracker", "methods_are_pure")
+class KeepsOnSelf(ModelTracker[ScoreCriterion]):
+    def init(self):
+        return ()
+
+    def update(self, state, criterion, candidate):
+        self.kept = trees.snapshot(candidate)
+        return state
+
+    def best(self, state):
+        return getattr(self, "kept", None)
+
+
+@breaks("check_model_tracker", "before_a_candidate_there_is_no_best")
+class Premature(Least):
+    def init(self):
+        return (math.inf, ModelSnapshot({}, torch.tensor(0)))
+
+
+@breaks("check_model_tracker", "the_best_is_a_candidate_to_the_bit")
+class WrongEpoch(Least):
+    def update(self, state, criterion, candidate):
+        return super().update(state, criterion, attrs.evolve(candidate, epoch=candidate.epoch - 1))
+
+
+@breaks("check_model_tracker", "the_best_is_a_copy")
+class LiveWeights(Least):
+    def update(self, state, criterion, candidate):
+        return (criterion.value, candidate) if self.better(criterion.value, state[0]) else state
+
+
+@breaks("check_model_tracker", "the_best_depends_on_the_candidates_alone")
+class Moody(Least):
+    def better(self, value, best):
+        return random.random() < 0.5
+
+
+@breaks("check_model_tracker", "a_state_that_is_saved_goes_on_the_same")
+class UnsaveableBest(Least):
+    def init(self):
+        return (math.inf, frozenset())
+
+    def best(self, state):
+        return state[1] or None
+
+
+@breaks("check_model_tracker", "the_best_is_the_best_of_all")
+class ComparesWithTheFirst(Least):
+    """It never remembers the best criterion, so each that beats the initial one becomes the best."""
+
+    def update(self, state, criterion, candidate):
+        return (math.inf, trees.snapshot(candidate)) if self.better(criterion.value, state[0]) else state
+
+
+@breaks("check_model_tracker", "ties_go_to_the_earliest")
+class LatestOfTies(Least):
+    def better(self, value, best):
+        return math.isfinite(value) and value <= best
+
+
+@breaks("check_model_tracker", "what_is_not_finite_is_never_the_best")
+class NanIsBestModel(Least):
+    def better(self, value, best):
+        return not value >= best
+
+
+@trees.node
+@attrs.frozen(eq=False)
+class Rows:
+    """A right cache to go wrong from: its rows by epoch, each number a tensor."""
+
+    rows: dict[int, dict[str, torch.Tensor]] = attrs.field(factory=dict)
+    names: tuple[str, ...] = ()
+
+    def append(self, epoch, scores):
+        row = {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
+        rows = {**trees.snapshot(self.rows), epoch: row}
+        return type(self)({n: rows[n] for n in sorted(rows)}, tuple(dict.fromkeys((*self.names, *scores))))
+
+    @property
+    def epochs(self):
+        return tuple(self.rows)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def row(self, epoch):
+        return {name: value.item() for name, value in self.rows[epoch].items()}
+
+    def latest(self):
+        return self.row(max(self.rows)) if self.rows else {}
+
+    def column(self, name):
+        return {epoch: row[name].item() for epoch, row in self.rows.items() if name in row}
+
+    def to_frame(self):
+        import pandas as pd
+
+        made = {epoch: self.row(epoch) for epoch in self.rows}
+        return pd.DataFrame.from_dict(made, orient="index", columns=list(self.names), dtype=float).reindex(list(made))
+
+
+def breaks_cache(law: str) -> Callable[[type[T]], type[T]]:
+    def register(cls: type[T]) -> type[T]:
+        made: Any = trees.node(attrs.frozen(eq=False)(cls))
+        FLAWED["check_score_cache", law] = lambda: cache_laws(made())
+        return made
+
+    return register
+
+
+@breaks_cache("append_is_pure")
+class AppendsInPlace(Rows):
+    def append(self, epoch, scores):
+        self.rows[epoch] = {name: torch.tensor(value, dtype=torch.float64) for name, value in scores.items()}
+        return self
+
+
+@breaks_cache("a_row_is_what_its_epoch_reported")
+class FillsForward(Rows):
+    def append(self, epoch, scores):
+        return super().append(epoch, {**self.latest(), **scores})
+
+
+@breaks_cache("epochs_are_those_that_reported")
+class DropsEpochs(Rows):
+    """It keeps numbers only, so an epoch that reported none leaves no trace."""
+
+    def append(self, epoch, scores):
+        return super().append(epoch, scores) if scores else self
+
+
+@breaks_cache("a_column_holds_the_epochs_that_reported_it")
+class NanIsMissing(Rows):
+    def column(self, name):
+        return {epoch: value for epoch, value in super().column(name).items() if value == value}
+
+
+@breaks_cache("the_latest_row_is_that_of_the_highest_epoch")
+class EarliestFirst(Rows):
+    def latest(self):
+        return self.row(min(self.rows)) if self.rows else {}
+
+
+@breaks_cache("the_frame_shows_every_cell")
+class ByPosition(Rows):
+    def to_frame(self):
+        return super().to_frame().reset_index(drop=True)
+
+
+@breaks_cache("append_changes_no_earlier_cache")
+class SharesMemory(Rows):
+    def append(self, epoch, scores):
+        made = super().append(epoch, scores)
+        return attrs.evolve(made, rows={**made.rows, **{n: row for n, row in self.rows.items() if n != epoch}})
+
+
+@breaks_cache("a_cache_that_is_saved_is_the_same")
+class UnsaveableNames(Rows):
+    def append(self, epoch, scores):
+        made = super().append(epoch, scores)
+        return attrs.evolve(made, names=frozenset(made.names))
+
+
+@attrs.frozen
+class Halving(optimizers.LearningRate):
+    """A right learning rate to go wrong from: halved at each epoch's end."""
+
+    per: str = "epoch"
+
+    def init(self):
+        return torch.zeros((), dtype=torch.int64)
+
+    def rate(self, state):
+        return 0.5 ** state.to(torch.float64)
+
+    def on_epoch(self, state, scores):
+        return state + 1
+
+
+@breaks("check_schedule", "methods_are_pure")
+class CountsInPlace(Halving):
+    def on_epoch(self, state, scores):
+        return state.add_(1)
+
+
+@breaks("check_schedule", "the_rate_is_a_number")
+class SinglePrecision(Halving):
+    def rate(self, state):
+        return super().rate(state).float()
+
+
+@breaks("check_schedule", "the_state_keeps_its_structure")
+class BeginsAsAnInt(Halving):
+    def init(self):
+        return 0
+
+    def rate(self, state):
+        return super().rate(torch.as_tensor(state))
+
+    def on_epoch(self, state, scores):
+        return torch.as_tensor(state) + 1
+
+
+@breaks("check_schedule", "the_rate_depends_on_the_events_alone")
+class Jittery(Halving):
+    def rate(self, state):
+        return super().rate(state) * random.random()
+
+
+@breaks("check_schedule", "a_state_that_is_saved_goes_on_the_same")
+class UnsaveableCount(Halving):
+    def init(self):
+        return frozenset()
+
+    def rate(self, state):
+        return torch.tensor(0.5 ** len(state), dtype=torch.float64)
+
+    def on_epoch(self, state, scores):
+        return state | {len(state)}
+
+
+@breaks("check_schedule", "it_moves_only_with_what_it_counts")
+class StepsPerBatch(Halving):
+    def on_step(self, state):
+        return state + 1
+
+
+def halving(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+
+
+@breaks("check_schedule", "it_follows_torch", like=halving)
+class OneAhead(Halving):
+    def rate(self, state):
+        return super().rate(state + 1)
+
+
+def momentum(params):
+    return trees.map(torch.zeros_like, params)
+
+
+def descend(grads, state, params):
+    moved = trees.map(lambda m, g: 0.9 * m + g, state, grads)
+    return trees.map(lambda m: -0.1 * m, moved), moved
+
+
+def descend_in_place(grads, state, params):
+    moved = trees.map(lambda m, g: m.mul_(0.9).add_(g), state, grads)
+    return trees.map(lambda m: -0.1 * m, moved), moved
+
+
+def descend_randomly(grads, state, params):
+    return trees.map(lambda g: g * random.random(), grads), state
+
+
+def off_by_one() -> optimizers.GradientTransformation:
+    """Adam whose bias correction begins at step 2."""
+    rule = rules.adam(betas=(0.9, 0.999), eps=1e-8)
+    late = attrs.evolve(rule, scalars=lambda count, rates: rule.scalars(count + 1, rates))
+    return from_rule(late, {"lr": optimizers.constant(0.1)})
+
+
+def adam(params: list[torch.Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(params, lr=0.1, foreach=False)
+
+
+Transformation = optimizers.GradientTransformation
+for _law, _made, _options in (
+    ("functions_are_pure", Transformation(momentum, descend_in_place), {}),
+    ("a_step_depends_on_its_arguments_alone", Transformation(momentum, descend_randomly), {}),
+    (
+        "updates_fit_the_parameters",
+        Transformation(momentum, lambda g, s, p: (trees.map(lambda x: x.double() * 0.1, g), s)),
+        {},
+    ),
+    ("the_state_keeps_its_structure", Transformation(lambda p: (), lambda g, s, p: (g, g)), {}),
+    ("a_state_that_is_saved_goes_on_the_same", Transformation(lambda p: frozenset(), lambda g, s, p: (g, s)), {}),
+    ("it_follows_torch", off_by_one(), {"like": adam}),
+):
+    FLAWED["check_transformation", _law] = partial(laws, _made, **_options)
+
+FLAWED["check_checkpointable", "loading_inverts_saving"] = lambda: laws({"seen": frozenset({1})})

@@ -29,7 +29,7 @@ from functorch_artifact.testing.source import Source
 
 sys.path.insert(0, str(Path(__file__).parent))
 flawed_members = importlib.import_module("flawed_members")
-FLAWED = flawed_members.FLAWED
+FLAWED = flawed_members.FLAWED | importlib.import_module("flawed_runs").FLAWED
 SHORT = settings(derandomize=True, max_examples=100)
 
 

@@ -88,7 +88,7 @@ def check_stopper(
     - `hooks_are_pure`, `verdicts_depend_on_the_updates_alone`, `runs_do_not_disturb_each_other`
     - `a_run_that_is_saved_and_continued_decides_the_same`
     - `declares_the_scores_it_reads`
-    - with `max_n_epochs` or `n_epochs`: `the_bound_is_kept`, `an_improving_run_reaches_its_bound`
+    - with a `bound`: `the_bound_is_kept`, `an_improving_run_reaches_its_bound`
     - with `patience`: `patience_is_exact`, `an_epoch_without_the_score_changes_nothing`
     - if it watches one score: `nan_is_never_an_improvement`, `nan_hides_no_later_improvement`
     - if it combines stoppers: `a_combination_counts_its_members`
@@ -135,7 +135,7 @@ def stopper_laws(
         data=make,
         patience=_count(stopper, "patience") if len(names) == 1 else None,
         min_delta=float(getattr(stopper, "min_delta", 0.0)),
-        bound=next((n for name in ("max_n_epochs", "n_epochs", "max_epochs") if (n := _count(stopper, name))), None),
+        bound=stopper.bound or _count(stopper, "max_n_epochs"),
         mode=None,
         options={name: value for name, value in options.items() if value is not None},
     )

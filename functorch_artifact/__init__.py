@@ -8,6 +8,7 @@ Floor 11.
 """
 
 from functorch_artifact import (
+    background,
     callbacks,
     checkpoint,
     contracts,
@@ -120,6 +121,7 @@ __all__ = [
     "ValLossCallback",
     "Variables",
     "advance",
+    "background",
     "callbacks",
     "checkpoint",
     "compile",

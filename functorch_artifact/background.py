@@ -15,13 +15,15 @@ import io
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
-from typing import Any, Final, Self
+from contextlib import contextmanager
+from typing import Any, Final, Literal, Self, TypeAlias
 from uuid import uuid4
 
 import attrs
 
+from functorch_artifact import routines
 from functorch_artifact.errors import BackgroundError
 from functorch_artifact.routines import Outcome, Task
 
@@ -45,6 +47,23 @@ def one_process() -> Executor:
 
     executor: Executor = OneProcess(max_workers=1, initializer=_yield_to_training, env=threads)
     return executor
+
+
+Choice: TypeAlias = "routines.Background | Executor | Literal['process'] | None"
+"""Who computes artifacts that can wait: one process, an executor, something else, or nobody."""
+
+
+@contextmanager
+def opened(choice: Choice) -> Iterator[routines.Background | None]:
+    """Make who was chosen ready, and shut down at the end what was started here."""
+    if choice == "process":
+        with Background() as made:
+            yield made
+    elif isinstance(choice, Executor):
+        with Background(choice) as made:
+            yield made
+    else:
+        yield choice
 
 
 class Background:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from functorch_artifact import trees
+from functorch_artifact.background import Choice, opened
 from functorch_artifact.compiling import CompiledStep, explain
 from functorch_artifact.contracts import BatchResult
 from functorch_artifact.errors import CallbackError, ConfigurationError, DataError
@@ -60,7 +61,7 @@ def fit(
     state: TrainState | None = None,
     resume: Resume = "auto",
     progress: bool = True,
-    background: Background | None = None,
+    background: Choice = "process",
     on_storage_error: StoragePolicy = "raise",
     fs: Fs = DISK,
 ) -> FitResult:
@@ -80,8 +81,9 @@ def fit(
         resume: `auto` to start the run or continue it; `never` to insist on a new one; `must` on one
             that is there.
         progress: whether to report to standard error.
-        background: who computes artifacts that can wait, e.g. `background.Background()`; nobody by
-            default: they are computed before the next epoch.
+        background: who computes plots, and whatever else can wait, while training goes on: a process
+            that is started for it with the first of them, an executor of your own (of Dask, of
+            Ray), a `background.Background`; `None` to compute them before the next epoch.
         on_storage_error: whether a run's directory that cannot be written to ends the run, or is a
             warning; the records are then held in memory, and no checkpoint is written past them.
         fs: how the run's directory is written to.
@@ -117,8 +119,9 @@ def fit(
         if store is not None:
             store.begin(info)
         delivery.open(info)
+        helper = stack.enter_context(opened(background))
         with Interrupts() as interrupts:
-            loop = _Loop(program, store, delivery, reporter, interrupts, background)
+            loop = _Loop(program, store, delivery, reporter, interrupts, helper)
             state, reason = loop.run(state)
         for name in program.scores_read:
             if len(state.scores) and name not in state.scores.names:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from functorch_artifact.background import Choice
 from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.contracts import ModelInputT, ModelOutputT, ModelT
 from functorch_artifact.data import DataLoader
@@ -128,7 +129,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         return trainer
 
     @final
-    def train(self, *, progress: bool = True) -> FitResult:
+    def train(self, *, progress: bool = True, background: Choice = "process") -> FitResult:
         """Run until the stopper says stop; see `fit` for the arguments and errors."""
         result = fit(
             self._program,
@@ -137,6 +138,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             state=self._state,
             resume=self._resume,
             progress=progress,
+            background=background,
         )
         self._state = result.state
         return result

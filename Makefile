@@ -1,4 +1,5 @@
 # make demo    train a tabular VAE on the diamonds table; ARGS="--epochs 4 --rows 5000" is quick
+# make demo-classifier, make demo-digits    train a classifier of two classes, of ten; a few seconds each
 # make test    everything that must pass: lint, types, tests and laws; ARGS="-k folds" selects tests
 # make conformance   the part of `test` that puts every tracking client to its backend
 # make lint    ruff, mypy --strict and pyright
@@ -16,10 +17,16 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo test conformance lint bench clean
+.PHONY: demo demo-classifier demo-digits test conformance lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)
+
+demo-classifier: $(INSTALLED)
+	$(BIN)/python examples/binary_classifier.py $(ARGS)
+
+demo-digits: $(INSTALLED)
+	$(BIN)/python examples/classifier.py $(ARGS)
 
 test: lint $(if $(ARGS),,conformance)
 	$(BIN)/python -m pytest $(ARGS)

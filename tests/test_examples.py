@@ -71,3 +71,28 @@ def test_the_demo_runs(tmp_path):
     assert list(run.glob("tensorboard/events.*"))
     assert json.loads((run / "parameters.json").read_text())["parameters"]["model"] == "TabularVAE"
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch_000005.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("script", "epochs", "score", "least", "scores"),
+    [
+        ("binary_classifier.py", 3, "ROC_AUC", 0.9, {"LOG_LOSS", "ROC_AUC", "RECALL", "PRECISION"}),
+        ("classifier.py", 3, "ACCURACY", 0.7, {"LOG_LOSS", "ACCURACY", "F1_MACRO", "TOP_K_ACCURACY"}),
+    ],
+)
+def test_the_classifiers_run(script, epochs, score, least, scores, tmp_path):
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), "--epochs", str(epochs), "--run-dir", str(run)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"stopped after {epochs} epochs" in done.stdout
+    assert "it has never seen" in done.stdout
+    logged = pd.read_csv(run / "scores.csv")
+    assert scores <= set(logged["name"])
+    assert logged[logged["name"] == score]["value"].max() > least
+    page = (run / "report.html").read_text()
+    assert page.count("<img") >= 8
+    assert "GROUND_TRUTH_PROB_MEAN" in page

@@ -18,7 +18,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from functorch_artifact import trees
+from functorch_artifact import purity, trees
 from functorch_artifact.background import Choice, opened
 from functorch_artifact.compiling import CompiledStep, explain
 from functorch_artifact.contracts import BatchResult
@@ -34,7 +34,7 @@ from functorch_artifact.run_directory import Resume, RunDirectory
 from functorch_artifact.run_store import RunStore, StoragePolicy, identity, run_info
 from functorch_artifact.signals import Interrupts
 from functorch_artifact.step import TrainState, TrainStep, device_of, nonfinite_loss
-from functorch_artifact.stoppers import Stop
+from functorch_artifact.stoppers import Stop, Verdict
 from functorch_artifact.tracking import Delivery, Filesystem
 from functorch_artifact.tracking.journal import Part
 from functorch_artifact.tracking.journal_reader import FailureRow
@@ -120,7 +120,7 @@ def fit(
             store.begin(info)
         delivery.open(info)
         helper = stack.enter_context(opened(background))
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, purity.checking(program.purity == "check"):
             loop = _Loop(program, store, delivery, reporter, interrupts, helper)
             state, reason = loop.run(state)
         for name in program.scores_read:
@@ -178,7 +178,7 @@ class _Loop:
     def run(self, state: TrainState) -> tuple[TrainState, str]:
         """Train from a state until the stopper, or a loss that is not finite, says stop; say why."""
         self._repeat_artifacts(state)
-        verdict = self._program.stopper.verdict(state.stopper)
+        verdict = self._verdict(state)
         while not isinstance(verdict, Stop):
             if self._interrupts.asked:
                 self._leave(state)
@@ -186,11 +186,15 @@ class _Loop:
             if stop is not None:  # within the epoch, which is begun anew if the run is continued
                 self._collect(wait=True)
                 return state, stop.reason
-            verdict = self._program.stopper.verdict(state.stopper)
+            verdict = self._verdict(state)
             if self._store is not None and (isinstance(verdict, Stop) or self._store.due(int(state.epoch))):
                 self._save(state)
         self._collect(wait=True)
         return state, verdict.reason
+
+    def _verdict(self, state: TrainState) -> Verdict:
+        stopper = self._program.stopper
+        return purity.call(f"{type(stopper).__name__}.verdict", stopper.verdict, state.stopper)
 
     def _epoch(self, state: TrainState) -> tuple[TrainState, Stop | None]:
         program, epoch, start, device = self._program, int(state.epoch) + 1, int(state.batch), device_of(state)
@@ -198,7 +202,7 @@ class _Loop:
         batches = batches_from(program.train_loader, epoch, program.seed, start)
         for batch in self._reporter.batches(batches, epoch, start):
             batch = trees.to_device(batch, device, non_blocking=True)
-            state, output = self._step(state, batch)
+            state, output = purity.call("the training step", self._step.__call__, state, batch)
             step += 1
             seen.losses.append(output["loss"])
             if program.batch_routine is not None:

@@ -48,6 +48,9 @@ class Program:
         evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
         mode: how steps run: `eager`, `captured`, `compiled` or `auto`; see `compile`.
+        purity: `check` watches every step, fold, stopper, tracker and optimizer for effects, at several
+            times the cost, and runs steps eagerly; what is not pure is named in a `PurityError`. See
+            `functorch_artifact.purity`. `trust` does not look.
         precision: what the model is computed in when it is trained and evaluated; see `train_step`.
             Artifact routines get it as an ordinary module, in the precision of its tensors.
         stopper_data: what the stopper is told at the end of an epoch; by default the epochs
@@ -76,6 +79,7 @@ class Program:
     evaluate: Literal["latest", "ema"] = "latest"
     mode: Mode = "eager"
     precision: Precision = "fp32"
+    purity: Literal["trust", "check"] = "trust"
     stopper_data: Callable[[TrainState], Any] | None = None
     criterion: Callable[[TrainState], Any] | None = None
 
@@ -99,6 +103,7 @@ class Program:
             ("on_callback_error", ("raise", "warn")),
             ("evaluate", ("latest", "ema")),
             ("mode", get_args(Mode)),
+            ("purity", ("trust", "check")),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigurationError(
@@ -134,6 +139,8 @@ class Program:
 
     def compiled_step(self) -> TrainStep | CompiledStep:
         """Make the training step that runs in the program's mode, and reuses the memory of states."""
+        if self.purity == "check":
+            return self.step
         bound = self.stopper.bound
         n_steps = None if bound is None else bound * len(self.train_loader)
         return compile(self.step, self.mode, donate=self.mode != "eager", n_steps=n_steps)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from functorch_artifact import keys, trees
+from functorch_artifact import keys, purity, trees
 from functorch_artifact import precision as precisions
 from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
 from functorch_artifact.model import FunctionalModel, Variables, functional
@@ -333,12 +333,16 @@ def advance(
         scores=state.scores.append(epoch, scores),
     )
     if tx is not None:
-        state = attrs.evolve(state, opt_state=tx.on_epoch(state.opt_state, scores))
+        told = purity.call("the optimizer's on_epoch", tx.on_epoch, state.opt_state, scores)
+        state = attrs.evolve(state, opt_state=told)
     if tracker is not None and criterion is not None and (found := criterion(state)) is not None:
         model = state.variables if candidate is None else candidate(state)
-        state = attrs.evolve(state, tracker=tracker.update(state.tracker, found, ModelSnapshot(model, state.epoch)))
+        offered = ModelSnapshot(model, state.epoch)
+        kept = purity.call(f"{type(tracker).__name__}.update", tracker.update, state.tracker, found, offered)
+        state = attrs.evolve(state, tracker=kept)
     if stopper is not None and stopper_data is not None:
-        state = attrs.evolve(state, stopper=stopper.update(state.stopper, stopper_data(state)))
+        seen = purity.call(f"{type(stopper).__name__}.update", stopper.update, state.stopper, stopper_data(state))
+        state = attrs.evolve(state, stopper=seen)
     return state
 
 

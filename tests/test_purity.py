@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 import torch
 
-from functorch_artifact import purity
-from functorch_artifact.errors import PurityError
+import functorch_artifact as fa
+from functorch_artifact import callbacks, folds, optimizers, purity, trees
+from functorch_artifact.errors import CallbackError, ConfigurationError, PurityError
 
 
 def found(function: Any, *arguments: Any) -> str:
@@ -164,3 +165,91 @@ def test_nothing_is_watched_outside():
 def test_the_hooks_own_errors_come_through():
     with purity.checking(), pytest.raises(ZeroDivisionError):
         purity.call("it", lambda x: 1 / x, 0)
+
+
+class Impure(torch.nn.Module):
+    def __init__(self, spoil):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.Dropout(0.1))
+        self.spoil = spoil
+
+    def forward(self, batch):
+        self.spoil(batch)
+        return {"loss": self.body(batch["x"]).square().mean()}
+
+
+def nothing(batch):
+    return None
+
+
+class Slow(fa.EpochBoundStopper):
+    def update(self, state, data):
+        time.time()
+        return super().update(state, data)
+
+
+class Sharing(fa.ScoreTracker):
+    def update(self, state, criterion, candidate):
+        candidate.model.params["body.0.bias"].zero_()
+        return super().update(state, criterion, candidate)
+
+
+def run(spoil=nothing, stopper=None, tracker=None, fold=None, purity="check", **options):
+    torch.manual_seed(0)
+    loader = fa.DataLoader(fa.ResidentDataset({"x": torch.randn(8, 2)}), batch_size=4, shuffle=True)
+    kept = [] if fold is None else [callbacks.score("MINE", fold)]
+    return fa.fit(
+        fa.Program(
+            model=Impure(spoil),
+            optimizer=optimizers.adamw(optimizers.exponential(0.1, gamma=0.9, per="epoch")),
+            train_loader=loader,
+            stopper=stopper or fa.EpochBoundStopper(2),
+            tracker=tracker or fa.ScoreTracker("VAL_LOSS", "min"),
+            batch_routine=fa.BatchRoutine([fa.BatchLossCallback()]),
+            loader_routines=[fa.DataLoaderRoutine(loader, [fa.ValLossCallback(), *kept])],
+            purity=purity,
+            **options,
+        ),
+        progress=False,
+    )
+
+
+def test_a_run_whose_hooks_are_pure_is_the_run_without_the_guard():
+    checked, trusted = run(), run(purity="trust")
+    assert trees.digest(checked.state) == trees.digest(trusted.state)
+    assert trees.digest(run(mode="captured").state) == trees.digest(trusted.state)
+
+
+@pytest.mark.parametrize(
+    ("faults", "error", "said"),
+    [
+        (
+            {"spoil": lambda batch: batch["x"].mul_(2)},
+            PurityError,
+            r"the training step: is not pure[^`]*`batch\['x'\]` was",
+        ),
+        ({"spoil": lambda batch: random.random()}, PurityError, "Python's global generator was used"),
+        ({"stopper": Slow(2)}, PurityError, r"Slow.update: is not pure[^`]*the clock was read: time.time"),
+        (
+            {"tracker": Sharing("VAL_LOSS", "min")},
+            PurityError,
+            r"`candidate.model.params\['body.0.bias'\]` was written",
+        ),
+        (
+            {"fold": folds.mean(lambda result: result.output["loss"].mul_(2))},
+            CallbackError,
+            r"callback 'MINE'[^`]*`x.output\['loss'\]` was written to in place",
+        ),
+    ],
+)
+def test_a_run_names_the_hook_that_is_not_pure(faults, error, said):
+    with pytest.raises(error, match=said):
+        run(**faults)
+    assert len(run(purity="trust", **faults).scores) == 2
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(
+        ConfigurationError, match=r"Program.purity: is unknown\n  expected: one of \('trust', 'check'\)"
+    ):
+        run(purity="maybe")

@@ -12,6 +12,7 @@ from typing import Any, Generic, Self, final
 
 import attrs
 
+from functorch_artifact import purity
 from functorch_artifact.callbacks import Callback
 from functorch_artifact.contracts import BatchResult, Loader, ModelInputTContr, ModelOutputTContr
 from functorch_artifact.errors import ConfigurationError
@@ -124,7 +125,8 @@ class BatchRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
         for callback in self.callbacks:
             if callback.due(step):
                 try:
-                    observations.append(Observation(callback, step, callback._get_fold().lift(result)))
+                    lifted = purity.call(f"{callback.name}: its fold", callback._get_fold().lift, result)
+                    observations.append(Observation(callback, step, lifted))
                 except Exception as error:
                     failures.append(Failure(callback.name, epoch, self.split, error))
         return tuple(observations), tuple(failures)
@@ -201,7 +203,8 @@ class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
             for i, (callback, fold) in enumerate(zip(due, folds, strict=True)):
                 if i not in failures:
                     try:
-                        accumulators[i] = fold.update(accumulators[i], result)
+                        where = f"{callback.name}: update of its fold"
+                        accumulators[i] = purity.call(where, fold.update, accumulators[i], result)
                     except Exception as error:
                         failures[i] = Failure(callback.name, epoch, self.split, error)
         folded = ((c, accumulators[i], step) for i, c in enumerate(due) if i not in failures)

@@ -74,6 +74,10 @@ class _Runner:
     draws: bool  # random numbers
 
 
+def _nothing() -> None:
+    return None
+
+
 @attrs.define(eq=False)
 class _Memory:
     """What a compiled step remembers between calls."""
@@ -82,7 +86,7 @@ class _Memory:
     builds: list[Build] = attrs.field(factory=list)
     kinds: dict[Hashable, int] = attrs.field(factory=dict)  # of states: structure, shapes, dtypes
     following: dict[Hashable, int] = attrs.field(factory=dict)  # from a signature to the next state's kind
-    last: tuple[Callable[[], Any], int] = (lambda: None, -1)  # the state last returned, and its kind
+    last: tuple[Callable[[], Any], int, list[Any]] = (_nothing, -1, [])  # the last result, its kind and leaves
     largest: int = 0  # batch that was built for
 
 
@@ -103,11 +107,13 @@ class CompiledStep:
             StateError: the state was donated to an earlier call.
         """
         memory = self._memory
-        leaves, structure = trees.flatten(_moving(state))
-        given, batch_structure = trees.flatten(batch)
-        known, kind = memory.last
-        if known() is not state:  # else its kind need not be looked at, leaf by leaf
+        known, kind, leaves = memory.last
+        if known() is state:  # and need not be looked at, leaf by leaf
+            memory.last = (_nothing, -1, [])
+        else:
+            leaves, structure = trees.flatten(_moving(state))
             kind = self._kind(structure, leaves)
+        given, batch_structure = trees.flatten(batch)
         signature = (kind, batch_structure, *map(_describe, given))
         if signature not in memory.runners:
             with surroundings(state, self.step.precision, seeded=False):
@@ -125,13 +131,13 @@ class CompiledStep:
             donation.own(leaves, runner.written)
         leaves += given
         with torch.no_grad(), around:
-            results = runner.run(leaves)
+            results = list(runner.run(leaves))
         moved, output = trees.unflatten(runner.structure, results)
         following = TrainState(**moved, **still)
         if signature not in memory.following:
             leaves, structure = trees.flatten(moved)
             memory.following[signature] = self._kind(structure, leaves)
-        memory.last = (weakref.ref(following), memory.following[signature])
+        memory.last = (weakref.ref(following), memory.following[signature], results[: runner.n_moving])
         check_loss(self.step.nonfinite, following, output)
         return following, output
 

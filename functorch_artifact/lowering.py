@@ -90,6 +90,7 @@ def replay(module: fx.GraphModule) -> Flat:
     """Run a graph operation by operation; each value is freed after its last use, arguments too."""
     from torch.fx.graph import _BoxedCodeGen
 
+    _bind(module.graph)
     module.graph.set_codegen(_BoxedCodeGen())
     module.recompile()
     return module.forward
@@ -163,6 +164,19 @@ def _tidy(graph: fx.Graph) -> None:
         elif node.target == aten.t.default and node.args[0].target == aten.t.default:
             node.replace_all_uses_with(node.args[0].args[0])
     graph.eliminate_dead_code()
+
+
+def _bind(graph: fx.Graph) -> None:
+    """Call operations by torch's own functions, where these take the same arguments: that is faster."""
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "aten":
+            name = node.target._schema.name.removeprefix("aten::")
+            homes = (torch._C._VariableFunctions, torch._C._nn, torch.Tensor)  # type: ignore[attr-defined]
+            function = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
+            with contextlib.suppress(Exception):  # it takes others
+                function(*args, **kwargs)
+                node.target = function
 
 
 def _memory(node: Any) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -248,13 +248,14 @@ def train_step(
 
 def surroundings(state: TrainState, precision: Precision, *, seeded: bool = True) -> AbstractContextManager[None]:
     """Run a step's kernel inside: under the key of (seed, step), unless it draws nothing, in its precision."""
-    key = keys.derive(int(state.seed), "step", int(state.step)) if seeded else None
-    return _surrounded(key, device_of(state), precision)
+    if not seeded:
+        return precisions.kernels(precision, device_of(state))
+    return _surrounded(keys.derive(int(state.seed), "step", int(state.step)), device_of(state), precision)
 
 
 @contextmanager
-def _surrounded(key: int | None, device: torch.device, precision: Precision) -> Iterator[None]:
-    with nullcontext() if key is None else keys.seeded(key, device), precisions.kernels(precision, device):
+def _surrounded(key: int, device: torch.device, precision: Precision) -> Iterator[None]:
+    with keys.seeded(key, device), precisions.kernels(precision, device):
         yield
 
 

@@ -24,7 +24,8 @@ from functorch_artifact import trees
 Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 """From a list of tensors, which it may empty, to the results."""
 
-_INDUCTOR = {"fallback_random": True, "triton.cudagraphs": False}  # torch's own random numbers, to the bit
+# Torch's own random numbers, to the bit; and no Python between kernels.
+_INDUCTOR = {"fallback_random": True, "cpp_wrapper": True, "triton.cudagraphs": False}
 
 
 def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> fx.GraphModule:
@@ -105,7 +106,7 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
     Raises:
         Exception: whatever torch raises: an operation that it cannot compile, no C++ compiler.
     """
-    path = _kept(module)
+    path = kept(module)
     with contextlib.suppress(Exception):  # a file of another version, or damaged, is made again
         from torch._inductor.standalone_compile import CompiledArtifact
 
@@ -127,13 +128,8 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
     return lambda arguments: made(*arguments), False
 
 
-def kept(module: fx.GraphModule) -> bool:
-    """Tell whether an earlier process has left this graph compiled."""
-    return _kept(module).exists()
-
-
-def _kept(module: fx.GraphModule) -> Path:
-    """Name the file of a compiled graph after all that its code depends on."""
+def kept(module: fx.GraphModule) -> Path:
+    """Name the file that a compiled graph is kept in, after all that its code depends on."""
     total = hashlib.blake2b(digest_size=16)
     for node in module.graph.nodes:
         total.update(repr((node.op, node.name, str(node.target), node.args, node.kwargs)).encode())

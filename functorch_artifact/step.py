@@ -246,11 +246,17 @@ def train_step(
     return TrainStep(functional(model), tx, loss, nonfinite, precision)
 
 
-def surroundings(state: TrainState, precision: Precision, *, seeded: bool = True) -> AbstractContextManager[None]:
-    """Run a step's kernel inside: under the key of (seed, step), unless it draws nothing, in its precision."""
+def surroundings(
+    state: TrainState, precision: Precision, *, seeded: bool = True, ahead: int = 0
+) -> AbstractContextManager[None]:
+    """Run a step's kernel inside, in its precision; `seeded` by (seed, step) if it draws anything.
+
+    `ahead` counts the steps between the state and the kernel's.
+    """
     if not seeded:
         return precisions.kernels(precision, device_of(state))
-    return _surrounded(keys.derive(int(state.seed), "step", int(state.step)), device_of(state), precision)
+    key = keys.derive(int(state.seed), "step", int(state.step) + ahead)
+    return _surrounded(key, device_of(state), precision)
 
 
 @contextmanager
@@ -259,15 +265,16 @@ def _surrounded(key: int, device: torch.device, precision: Precision) -> Iterato
         yield
 
 
-def check_loss(nonfinite: NonfinitePolicy, following: TrainState, output: Mapping[str, Any]) -> None:
-    """Look at the loss of the step that led to `following`.
+def check_loss(nonfinite: NonfinitePolicy, following: TrainState, output: Mapping[str, Any], ahead: int = 0) -> None:
+    """Look at the loss of the step that led to `following`, or of one that was so much ahead (negative).
 
     Raises:
         LossError: it is on the CPU and not finite, and the policy is `raise`.
     """
     loss = output["loss"]
     if nonfinite == "raise" and loss.device.type == "cpu" and not math.isfinite(loss.item()):
-        raise nonfinite_loss(int(following.step), int(following.epoch) + 1, int(following.batch), loss.item())
+        step, batch = int(following.step) + ahead, int(following.batch) + ahead
+        raise nonfinite_loss(step, int(following.epoch) + 1, batch, loss.item())
 
 
 @attrs.frozen(eq=False)

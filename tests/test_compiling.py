@@ -340,3 +340,10 @@ def test_a_run_says_how_its_steps_run(capsys):
     )
     assert "steps on float32[2, 3], int64[2] run captured: a smaller batch than the others" in said[1]
     assert len(said) == 2
+
+
+def test_a_small_batch_runs_captured_even_if_it_comes_first(compiled):
+    step, _, start = compiled
+    fast = fa.compile(step, mode="compiled", batch_size=16)
+    fast(start, *batches(1, size=5))
+    assert [build.mode for build in fa.explain(fast).builds] == ["captured"]

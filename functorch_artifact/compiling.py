@@ -146,7 +146,7 @@ class CompiledStep:
             if donate:
                 donation.give_up(state, caller)
                 donation.own(leaves, runner.written)
-            outputs = []
+            outputs, moved = [], {}
             for each, place in zip(batches[:n_taken], around, strict=True):
                 leaves += trees.leaves(each)
                 with torch.no_grad(), place:

@@ -167,7 +167,8 @@ def _bind(graph: fx.Graph) -> None:
     for node in graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "aten":
             name = node.target._schema.name.removeprefix("aten::")
-            homes: tuple[Any, ...] = (torch._C._VariableFunctions, torch._C._nn, torch.Tensor)
+            bindings: Any = torch._C
+            homes = (bindings._VariableFunctions, bindings._nn, torch.Tensor)
             function: Any = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
             with contextlib.suppress(Exception):  # it takes others

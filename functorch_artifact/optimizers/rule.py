@@ -111,9 +111,9 @@ def from_rule(
         if rule.together is not None and _alike(leaves):
             own = scalars.like(leaves[0])
             if weight_decay and decoupled:
-                leaves = list(torch._foreach_mul(leaves, own["decay"]))
+                leaves = [leaf * own["decay"] for leaf in leaves]
             elif weight_decay:
-                grads = list(torch._foreach_add(grads, leaves, alpha=weight_decay))
+                grads = [grad.add(leaf, alpha=weight_decay) for grad, leaf in zip(grads, leaves, strict=True)]
             values, columns = rule.together(leaves, grads, columns, own)
         else:
             values = []

@@ -22,6 +22,17 @@ class Counting(fs.Fs):
         self.performed += 1
 
 
+class Listing(fs.Fs):
+    """Performs, and lists the paths it was asked to change."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    def perform(self, operation: fs.Operation) -> None:
+        self.paths += [str(operation.path), str(getattr(operation, "target", operation.path))]
+        super().perform(operation)
+
+
 class Dying(fs.Fs):
     """Has the process killed at its n-th operation: before it, or with half of it done."""
 
@@ -126,3 +137,16 @@ def restore(cut: dict[str, bytes | None], root: Path) -> None:
             (root / path).mkdir()
         else:
             (root / path).write_bytes(content)
+
+
+class Failing(fs.Fs):
+    """Refuses operations with an error, from the n-th on; with `only`, so many of them."""
+
+    def __init__(self, code: int, at: int, only: int | None = None) -> None:
+        self.code, self.left, self.only = code, at, only
+
+    def perform(self, operation: fs.Operation) -> None:
+        self.left -= 1
+        if self.left < 0 and (self.only is None or -self.left <= self.only):
+            raise OSError(self.code, os.strerror(self.code), str(operation.path))
+        super().perform(operation)

@@ -18,11 +18,9 @@ from tests.faults import trials
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory):
+def series(finished):
     """A finished run's checkpoints."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
-    assert trials.run(trials.train, directory) == 0
-    return directory / "checkpoints"
+    return finished / "checkpoints"
 
 
 def check_noticed(series, copy, harm):
@@ -49,7 +47,7 @@ def test_every_flipped_bit_is_noticed(series, tmp_path, tally):
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
 
-    for _ in tally("one bit flipped in a checkpoint").trials(short=60, full=1000):
+    for _ in tally("one bit flipped in a checkpoint").times(short=60, full=1000):
         check_noticed(series, tmp_path / "copy", flip)
 
 
@@ -61,7 +59,7 @@ def test_every_cut_is_noticed(series, tmp_path, tally):
         content = path.read_bytes()
         path.write_bytes(content[: draw.randrange(len(content))])
 
-    for _ in tally("a file of a checkpoint cut short").trials(short=60, full=1000):
+    for _ in tally("a file of a checkpoint cut short").times(short=60, full=1000):
         check_noticed(series, tmp_path / "copy", cut)
 
 
@@ -123,7 +121,7 @@ class Named(fa.ArtifactRoutine):
 def train_hostile(directory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names that cannot be stored are warned of
-        trials.train(directory, artifact_routines=[Named()])
+        fa.fit(trials.program(artifact_routines=[Named()], on_callback_error="warn"), run=directory, progress=False)
 
 
 def test_no_name_leads_out_of_the_directory(tmp_path, tally):

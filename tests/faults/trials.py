@@ -4,8 +4,9 @@ Children are forked from a server that has imported everything, so a trial costs
 second, and each is a real process with threads, locks and files of its own.
 """
 
+import contextlib
 import multiprocessing
-import os
+import sqlite3
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -87,9 +88,20 @@ def run(target, *args, timeout: float = 60.0) -> int:
     return process.exitcode
 
 
-def train(directory: Path, **changes) -> None:
+def train(directory: Path, **options) -> None:
     """Train the program in `directory`, beginning or going on."""
-    fa.fit(program(**changes), run=directory, progress=False)
+    fa.fit(program(), run=directory, progress=False, **options)
+
+
+def committed(directory: Path) -> dict[tuple[int, str], tuple[int, int]]:
+    """Read how far each part of each epoch is committed: its step, and whether it is complete."""
+    if not (directory / "journal.sqlite").exists():
+        return {}
+    with contextlib.closing(sqlite3.connect(directory / "journal.sqlite")) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'commits'").fetchone():
+            return {}
+        rows = connection.execute("SELECT epoch, part, step, complete FROM commits")
+        return {(epoch, part): (step, complete) for epoch, part, step, complete in rows}
 
 
 def outcome(directory: Path) -> dict[str, object]:

@@ -94,7 +94,7 @@ def fit(
         DataError: the train loader is empty.
         LossError: the loss is missing, not a scalar, or not finite (see `Program.nonfinite`).
         CallbackError: a callback raised (see `Program.on_callback_error`).
-        Interrupted: SIGINT came; it is a `KeyboardInterrupt`.
+        KeyboardInterrupt: SIGINT came; a script that lets it pass ends as SIGINT ends it (130 in a shell).
         Terminated: SIGTERM came; it is a `SystemExit` with status 143.
     """
     if len(program.train_loader) == 0:

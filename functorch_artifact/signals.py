@@ -15,10 +15,6 @@ from typing import Any, Final, Self
 _ASKED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was interrupted by SIGINT; a script that lets it pass ends with status 130."""
-
-
 class Terminated(SystemExit):
     """A run was told to end by SIGTERM; a script that lets it pass ends with status 143."""
 
@@ -61,9 +57,12 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def interruption(self, message: str) -> Interrupted | Terminated:
-        """Make what is to be raised for the signal that came."""
-        return Terminated(message) if self.asked == signal.SIGTERM else Interrupted(message)
+    def interruption(self, message: str) -> KeyboardInterrupt | Terminated:
+        """Make what is to be raised for the signal that came.
+
+        For SIGINT that is `KeyboardInterrupt` itself: of a subclass, Python would make status 1.
+        """
+        return Terminated(message) if self.asked == signal.SIGTERM else KeyboardInterrupt(message)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # in a loader's worker, which its parent ends

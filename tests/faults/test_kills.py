@@ -60,11 +60,14 @@ def test_a_run_killed_at_any_instant_goes_on_to_the_same_bits(whole, tmp_path, t
 
 def test_a_kill_at_every_operation_leaves_a_run_that_goes_on(whole, n_operations, tmp_path, tally):
     cases = [(at, torn) for at in range(n_operations) for torn in (False, True)]
+    ends = []
     for at, torn in tally("kill at every operation on the disk, clean and torn").some(cases, short=16):
         directory = tmp_path / f"{at}{torn}"
-        # Operations of the clients' threads come in any order, so that the last may be left out.
-        assert trials.run(train_on, disks.Dying(at, torn=torn), directory) in (-signal.SIGKILL, 0)
+        ends.append(trials.run(train_on, disks.Dying(at, torn=torn), directory))
         finish_and_compare(directory, whole)
+    # A client's thread acknowledges in chunks of any size, so that a run may have some operations fewer.
+    assert ends.count(-signal.SIGKILL) > 0.8 * len(ends)
+    assert set(ends) <= {-signal.SIGKILL, 0}
 
 
 def test_kills_in_a_row_recovery_included(whole, n_operations, tmp_path, tally):

@@ -7,6 +7,7 @@ second, and each is a real process with threads, locks and files of its own.
 import contextlib
 import multiprocessing
 import sqlite3
+import warnings
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -91,6 +92,13 @@ def run(target, *args, timeout: float = 60.0) -> int:
 def train(directory: Path, **options) -> None:
     """Train the program in `directory`, beginning or going on."""
     fa.fit(program(), run=directory, progress=False, **options)
+
+
+def train_warned(directory: Path, **options) -> None:
+    """Train as `train` does, where warnings are expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(directory, **options)
 
 
 def committed(directory: Path) -> dict[tuple[int, str], tuple[int, int]]:

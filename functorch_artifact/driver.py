@@ -63,6 +63,7 @@ def fit(
     progress: bool = True,
     background: Choice = "process",
     on_storage_error: StoragePolicy = "raise",
+    patience: float = 30.0,
     fs: Fs = DISK,
 ) -> FitResult:
     """Run a program until its stopper says stop.
@@ -86,6 +87,7 @@ def fit(
             Ray), a `background.Background`; `None` to compute them before the next epoch.
         on_storage_error: whether a run's directory that cannot be written to ends the run, or is a
             warning; the records are then held in memory, and no checkpoint is written past them.
+        patience: seconds that the run waits, at its beginning and its end, for tracking clients.
         fs: how the run's directory is written to.
 
     Raises:
@@ -114,7 +116,8 @@ def fit(
             if int(state.step):
                 reporter.say(f"continues {directory.path} after epoch {int(state.epoch)}, step {int(state.step)}")
         everyones, own = _clients(program, tracking_client, store)
-        delivery = stack.enter_context(Delivery(everyones, own, journal=None if store is None else store.open_journal))
+        journal = None if store is None else store.open_journal
+        delivery = stack.enter_context(Delivery(everyones, own, journal=journal, patience=patience))
         info = run_info(program, None if store is None else store.path)
         if store is not None:
             store.begin(info)

@@ -24,7 +24,7 @@ from typing import Final, Literal, Self, TypeAlias
 import attrs
 
 from functorch_artifact.errors import RunDirectoryError
-from functorch_artifact.fs import DISK, PARTIAL, Fs, Touch, Write
+from functorch_artifact.fs import DISK, PARTIAL, Fs, Touch, Write, storage
 
 Resume: TypeAlias = Literal["never", "auto", "must"]
 Identity: TypeAlias = Mapping[str, str | int]
@@ -66,6 +66,7 @@ class RunDirectory:
         Raises:
             RunDirectoryError: another process is at work in it; it holds a run of another identity,
                 or files that are no run's; or `resume` is not fulfilled.
+            StorageError: it cannot be written to.
         """
         path = Path(path)
         marker = path / _MARKER
@@ -77,19 +78,29 @@ class RunDirectory:
             raise RunDirectoryError(
                 "is in use by something that is no run", where=str(path), fix="choose a directory that is new or empty"
             )
-        fs.make_directory(path)
-        lock = _acquire(path / _LOCK, fs)
-        try:
-            found = marker.exists()
-            if found:
-                _check(path, identity, resume)
-            else:
-                fs.replace(marker, (json.dumps(dict(identity), indent=1) + "\n").encode())
-            fs.sweep(path)
-        except BaseException:
-            _release(lock)
-            raise
+        with storage(path, "the run's directory"):
+            fs.make_directory(path)
+            lock = _acquire(path / _LOCK, fs)
+            try:
+                found = marker.exists()
+                if found:
+                    _check(path, identity, resume)
+                else:
+                    fs.replace(marker, (json.dumps(dict(identity), indent=1) + "\n").encode())
+                fs.sweep(path)
+            except BaseException:
+                _release(lock)
+                raise
         return cls(path, found, fs, lock)
+
+    def check(self) -> None:
+        """See that the directory is still there; one that was removed must not be made again in part.
+
+        Raises:
+            FileNotFoundError: it was removed.
+        """
+        if not (self.path / _MARKER).exists():
+            raise FileNotFoundError("it was removed while the run was going on")
 
     def __enter__(self) -> Self:
         return self

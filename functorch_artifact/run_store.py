@@ -12,7 +12,6 @@ what comes after it is made again and replaces itself.
 from __future__ import annotations
 
 import platform
-import sqlite3
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.checkpoint import Checkpoints, notes
 from functorch_artifact.errors import RunDirectoryError, StorageError, TrackingError
 from functorch_artifact.fingerprint import Fingerprint, FingerprintWarning, differences
+from functorch_artifact.fs import storage
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record, RunInfo
 from functorch_artifact.run_directory import RunDirectory
@@ -67,7 +67,8 @@ class RunStore:
         self._on_error = on_error
         keep_last = None if policy is None else policy.keep_last
         self._checkpoints = Checkpoints(directory.path / "checkpoints", keep_last, directory.fs)
-        self._journal = self.open_journal()
+        with storage(self.path, "the journal"):
+            self._journal = self.open_journal()
         self._late: list[tuple[int, int, tuple[Part, ...]]] = []  # what could not be committed yet
         self._ended = False
 
@@ -171,17 +172,13 @@ class RunStore:
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
         try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            problem = StorageError(
-                "cannot be written to",
-                where=str(self.directory.path),
-                got=f"{what}: {type(error).__name__}: {error}",
-                fix="make room for it, or mend the disk; then the same command continues the run",
-            )
+            with storage(self.path, what):
+                self.directory.check()
+                yield
+        except StorageError as error:
             if self._on_error == "raise":
-                raise problem from error
-            warnings.warn(str(problem), StorageWarning, stacklevel=4)
+                raise
+            warnings.warn(str(error), StorageWarning, stacklevel=4)
 
 
 def identity(program: Program) -> dict[str, str | int]:

@@ -80,6 +80,8 @@ class Filesystem(TrackingClient):
         """
         if self._root is None:
             raise TrackingError("is not open", where="Filesystem", fix="call open before log")
+        if not self._root.is_dir():  # what was removed is not made again in part
+            raise FileNotFoundError(f"{self._root} was removed")
         contents = {path: content for record in records for path, content in layout.files(record).items()}
         rows = {place: value for record in records for place, value in _rows(record)}
         layout.write(self._root, contents)

@@ -110,8 +110,6 @@ def test_of_two_processes_on_one_run_exactly_one_trains(whole, tmp_path, tally):
         shutil.rmtree(root)
 
 
-
-
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(whole, tmp_path):
     child = trials.start(trials.train, tmp_path / "run")
     while not (tmp_path / "run" / "lock").exists() and child.is_alive():

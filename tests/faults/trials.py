@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import functorch_artifact as fa
-from functorch_artifact import callbacks, folds, optimizers, records, trees
+from functorch_artifact import callbacks, optimizers, records, trees
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.faults.trials", "pandas", "sqlite3"])

@@ -105,16 +105,6 @@ def test_a_forged_checkpoint_is_refused_and_runs_nothing(tmp_path, tally):
 
 
 HOSTILE = ["../out", "/abs", "..\\out", "a/../../out", "<script>x</script>", "con\x00nul", "\u202etxt.exe", "a" * 400]
-    "../out",
-    "/abs",
-    "..\\out",
-    "a/../../out",
-    "<script>x</script>",
-    "con\x00nul",
-    "\u202etxt.exe",
-    "a" * 400,
-    "%2e%2e/x",
-]
 
 
 class Named(fa.ArtifactRoutine):

@@ -225,6 +225,9 @@ class DataLoader(Generic[T_co]):
         """Iterate over the batches of `epoch` (counted from 1) under `seed`, from the `start`-th on.
 
         Those before it are not prepared, except by an iterable dataset, which has to be read.
+
+        Raises:
+            DataError: a worker died.
         """
         if isinstance(self.dataset, ResidentDataset):
             batches = self._resident(self.dataset, epoch, seed, start)
@@ -280,16 +283,30 @@ class DataLoader(Generic[T_co]):
 
     def _prepared(self, epoch: int, seed: int, start: int) -> Iterator[T_co]:
         key = keys.derive(seed, "examples", epoch)
-        return iter(
-            torch_data.DataLoader(
-                _Keyed(self.dataset, key),
-                batch_sampler=[indices.tolist() for indices in self._slices(self._order(epoch, seed), start)],
-                num_workers=self.num_workers,
-                collate_fn=self.collate or collate,
-                pin_memory=self.pin_memory and self.device is not None and torch.device(self.device).type == "cuda",
-                generator=keys.generator(key),  # else each epoch would draw from the global one
-            )
+        loader = torch_data.DataLoader(
+            _Keyed(self.dataset, key),
+            batch_sampler=[indices.tolist() for indices in self._slices(self._order(epoch, seed), start)],
+            num_workers=self.num_workers,
+            collate_fn=self.collate or collate,
+            pin_memory=self.pin_memory and self.device is not None and torch.device(self.device).type == "cuda",
+            generator=keys.generator(key),  # else each epoch would draw from the global one
         )
+        try:
+            yield from loader
+        except (RuntimeError, OSError, EOFError) as error:
+            if self.num_workers and _died(error):
+                raise DataError(
+                    "a worker died",
+                    where=f"DataLoader, epoch {epoch}",
+                    got=f"{type(error).__name__}: {error}",
+                    fix="look for what kills it: too little memory, or native code; num_workers=0 shows where",
+                ) from error
+            raise
+
+
+def _died(error: Exception) -> bool:
+    """Tell a worker that is gone from an exception of the dataset's, which torch marks as caught in a worker."""
+    return "exited unexpectedly" in str(error) or (not isinstance(error, RuntimeError) and "Caught" not in str(error))
 
 
 def _stacked(batches: list[T_co]) -> T_co:

@@ -30,7 +30,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from functorch_artifact.errors import StorageError
+from functorch_artifact.errors import FunctorchArtifactError, StorageError
 
 
 @attrs.frozen
@@ -209,6 +209,8 @@ def storage(where: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
+    except FunctorchArtifactError:  # some are an `OSError` too, and say what is wrong
+        raise
     except (OSError, sqlite3.Error) as error:
         raise StorageError(
             "cannot be written to",

@@ -123,6 +123,7 @@ class RunStore:
     def begin(self, info: RunInfo) -> None:
         """Note in the journal that this process works on the run."""
         with self._guarded("the journal"):
+            self.directory.check()
             self._journal.begin(info, self._fingerprint)
 
     def commit(self, epoch: int, step: int, *parts: Part) -> list[tuple[Record, TrackingError]]:
@@ -133,6 +134,7 @@ class RunStore:
     def _flush(self) -> list[tuple[Record, TrackingError]]:
         refused: list[tuple[Record, TrackingError]] = []
         with self._guarded("the journal"):
+            self.directory.check()
             while self._late:
                 epoch, step, parts = self._late[0]
                 refused += self._journal.commit(epoch, step, *parts)
@@ -158,6 +160,7 @@ class RunStore:
         if self._policy is None or self._late:  # a checkpoint past records that are nowhere would lose them
             return
         with self._guarded("a checkpoint"):
+            self.directory.check()
             self._checkpoints.save(int(state.epoch), state, batch=int(state.batch), notes=self._fingerprint, keep=best)
 
     def finish(self, reason: str) -> None:
@@ -167,13 +170,13 @@ class RunStore:
     def _end(self, outcome: Outcome, reason: str) -> None:
         self._ended = True
         with self._guarded("the journal"):
+            self.directory.check()
             self._journal.end(outcome, reason)
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
         try:
             with storage(self.path, what):
-                self.directory.check()
                 yield
         except StorageError as error:
             if self._on_error == "raise":

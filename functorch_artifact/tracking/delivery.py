@@ -11,6 +11,7 @@ without a directory feeds them from memory, of which it takes no more than so ma
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 import time
@@ -286,7 +287,10 @@ class Delivery:
         return self._memory if self._journal is None else FromJournal(self._journal())
 
     def _owed(self, worker: _Worker) -> Owed | None:
-        source = self._source()
+        try:
+            source = self._source()
+        except (OSError, sqlite3.Error):  # the journal is gone, and with it what was owed; who writes to it says so
+            return None
         try:
             if worker.pump is None:
                 cursor, refusals = source.load(worker.label) if worker.client.durable else (0, {})

@@ -156,9 +156,11 @@ def _write_png(writer: SummaryWriter, tag: str, png: bytes, step: int) -> None:
     from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] - generated code
 
     # The bytes go in as they are: `add_image` would decode and encode them again.
+    channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+    if len(png) < 26 or png[25] not in channels:
+        raise TrackingError("is not a PNG file", where=f"plot {tag!r}", got=f"{len(png)} bytes, {png[:26]!r}...")
     width, height, _, colour_type = struct.unpack(">IIBB", png[16:26])
-    channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}[colour_type]
-    image = Summary.Image(width=width, height=height, colorspace=channels, encoded_image_string=png)
+    image = Summary.Image(width=width, height=height, colorspace=channels[colour_type], encoded_image_string=png)
     file_writer: Any = writer.file_writer
     file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 

@@ -182,7 +182,7 @@ def test_what_fails_is_named_and_keeps_nothing_else_from_being_recorded(policy, 
             with fa.RunReader(run) as reader:  # what did not fail was committed before
                 assert reader.scores["VAL_LOSS"].notna().all()
         else:
-            with pytest.warns(CallbackWarning, match=f"callback '{name}', epoch 3.*{what}"):
+            with pytest.warns(CallbackWarning, match=f"callback '{name}', epoch .*{what}"):
                 result = fa.fit(made, run=run, progress=False)
             assert result.scores["VAL_LOSS"].notna().all()
             assert {failure.epoch for failure in result.failures} == {1, 2, 3}

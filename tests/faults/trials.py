@@ -7,7 +7,9 @@ second, and each is a real process with threads, locks and files of its own.
 import contextlib
 import multiprocessing
 import sqlite3
+import struct
 import warnings
+import zlib
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -22,7 +24,6 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.faults.trials", "pandas", "sqlite3"])
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 N_EPOCHS, N_STEPS = 3, 15
 
 
@@ -33,6 +34,18 @@ class Net(nn.Module):
 
     def forward(self, batch):
         return {"loss": (self.body(batch["x"]).sum(1) - batch["x"].sum(1)).square().mean()}
+
+
+def picture(values) -> bytes:
+    """Make a PNG of one row of grey pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = bytes(values)
+    header = struct.pack(">IIBBBBB", len(pixels), 1, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 class Pictures(fa.ArtifactRoutine[Net]):
@@ -46,7 +59,7 @@ class Pictures(fa.ArtifactRoutine[Net]):
         return [
             ("NOISE", lambda: records.Score.of(noise.sum())),
             ("WEIGHT", lambda: records.Array.of(weight)),
-            ("PICTURE", lambda: records.Plot(PNG + noise.numpy().tobytes())),
+            ("PICTURE", lambda: records.Plot(picture(noise.numpy().tobytes()))),
             ("WEIGHTS", lambda: records.ArrayCollection.of({"first": weight, "second": np.arange(epoch)})),
         ]
 

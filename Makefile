@@ -2,6 +2,7 @@
 # make demo-classifier, make demo-digits    train a classifier of two classes, of ten; a few seconds each
 # make test    everything that must pass: lint, types, tests and laws; ARGS="-k folds" selects tests
 # make conformance   the part of `test` that puts every tracking client to its backend
+# make test-faults   the faults of docs/reliability.md, in full numbers
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
 # make clean   remove all that make has made
@@ -30,6 +31,9 @@ demo-digits: $(INSTALLED)
 
 test: lint $(if $(ARGS),,conformance)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(INSTALLED)
+	FAULTS=full $(BIN)/python -m pytest tests/faults
 
 conformance: build/envs/trackers/.installed
 	build/envs/trackers/bin/python -m pytest conformance_tests

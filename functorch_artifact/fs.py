@@ -22,15 +22,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import attrs
-
-from functorch_artifact.errors import FunctorchArtifactError, StorageError
 
 
 @attrs.frozen
@@ -198,26 +194,6 @@ class Fs:
         """Remove what crashes left half-written in a directory."""
         for partial in sorted(directory.glob(f".*{PARTIAL}")):
             self.perform(Unlink(partial))
-
-
-@contextmanager
-def storage(where: Path, what: str) -> Iterator[None]:
-    """Name the place and the remedy where the disk refuses something.
-
-    Raises:
-        StorageError: what is done inside raised an `OSError`, or an error of SQLite's.
-    """
-    try:
-        yield
-    except FunctorchArtifactError:  # some are an `OSError` too, and say what is wrong
-        raise
-    except (OSError, sqlite3.Error) as error:
-        raise StorageError(
-            "cannot be written to",
-            where=str(where),
-            got=f"{what}: {type(error).__name__}: {error}",
-            fix="make room for it, or mend the disk; then the same command continues the run",
-        ) from error
 
 
 PARTIAL: Final = ".partial"

@@ -15,16 +15,18 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
 import attrs
 
-from functorch_artifact.errors import RunDirectoryError
-from functorch_artifact.fs import DISK, PARTIAL, Fs, Touch, Write, storage
+from functorch_artifact.errors import FunctorchArtifactError, RunDirectoryError, StorageError
+from functorch_artifact.fs import DISK, PARTIAL, Fs, Touch, Write
 
 Resume: TypeAlias = Literal["never", "auto", "must"]
 Identity: TypeAlias = Mapping[str, str | int]
@@ -111,6 +113,26 @@ class RunDirectory:
     def release(self) -> None:
         """Unlock the directory; done twice, nothing happens."""
         _release(self._lock)
+
+
+@contextmanager
+def storage(where: Path, what: str) -> Iterator[None]:
+    """Name the place and the remedy where the disk refuses something.
+
+    Raises:
+        StorageError: what is done inside raised an `OSError`, or an error of SQLite's.
+    """
+    try:
+        yield
+    except FunctorchArtifactError:  # some are an `OSError` too, and say what is wrong
+        raise
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(
+            "cannot be written to",
+            where=str(where),
+            got=f"{what}: {type(error).__name__}: {error}",
+            fix="make room for it, or mend the disk; then the same command continues the run",
+        ) from error
 
 
 def holder(path: str | Path) -> Holder | None:

@@ -25,10 +25,9 @@ from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.checkpoint import Checkpoints, notes
 from functorch_artifact.errors import RunDirectoryError, StorageError, TrackingError
 from functorch_artifact.fingerprint import Fingerprint, FingerprintWarning, differences
-from functorch_artifact.fs import storage
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record, RunInfo
-from functorch_artifact.run_directory import RunDirectory
+from functorch_artifact.run_directory import RunDirectory, storage
 from functorch_artifact.step import TrainState, device_of
 from functorch_artifact.tracking.journal import Journal, Part
 from functorch_artifact.tracking.journal_reader import Outcome

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from functorch_artifact import binary_classification, classification
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -36,6 +38,38 @@ def test_every_extension_of_the_documentation_runs(capsys):
     assert {"VAL_LOSS", "LARGEST_LOSS", "INPUT_MEAN", "WEIGHT_NORM"} <= set(result.scores.columns)
     assert int(result.best.epoch) == len(result.scores)
     assert "VAL_LOSS" in capsys.readouterr().out
+
+
+def test_the_page_on_validation_runs(capsys, monkeypatch):
+    toolkit = binary_classification.toolkit
+    monkeypatch.setattr(toolkit, "_artifacts", dict(toolkit._artifacts))  # the page adds one of its own
+    run(ROOT / "docs" / "validation.md")
+    printed = capsys.readouterr().out
+    assert re.search(r"COST +1\.250 +lower", printed)
+    assert re.search(r"F1_MACRO +0\.555556", printed)
+
+
+@pytest.mark.parametrize(
+    ("heading", "domain"), [("Two classes", binary_classification), ("Several classes", classification)]
+)
+def test_the_page_on_validation_lists_every_artifact_as_it_is(heading, domain):
+    def stated(bound: float) -> str:
+        return "inf" if bound == float("inf") else f"{bound:g}"
+
+    (section,) = re.findall(
+        rf"^## {heading}\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "validation.md").read_text(), re.S | re.M
+    )
+    rows = {
+        name: rest
+        for name, *rest in re.findall(r"^\| `([A-Z0-9_]+)` \| ([a-z ]+) \| (.*?) ?\| (.*?) ?\| ", section, re.M)
+    }
+    expected = {}
+    for artifact in domain.toolkit:
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", artifact.modality.__name__).lower()
+        scale = artifact.scale
+        span = "" if scale is None else f"{stated(scale.low)} to {stated(scale.high)}"
+        expected[artifact.name] = [kind, span, scale.better or "" if scale else ""]
+    assert rows == expected
 
 
 @pytest.mark.parametrize(

@@ -4,147 +4,35 @@ The functional face: `functional`, `init`, `train_step`, `compile`, `advance`, `
 The declarative face: `CustomTrainer`, its routines and callbacks. Families are modules:
 `optimizers`, `folds`, `callbacks`, `stoppers`, `tracking`; domains are packages, such as
 `functorch_artifact.table_comparison`.
-Floor 11.
+Floor 12.
+
+What is offered is listed in `front`. It is imported when it is first asked for (PEP 562), so that a
+program that only wants a room, such as the command line's `--help`, does not wait for torch.
 """
 
-from functorch_artifact import (
-    background,
-    callbacks,
-    checkpoint,
-    contracts,
-    data,
-    errors,
-    folds,
-    keys,
-    model_tracking,
-    optimizers,
-    records,
-    routines,
-    scores,
-    stoppers,
-    tracking,
-    trees,
-)
-from functorch_artifact.callbacks import (
-    BatchArrayCallback,
-    BatchArrayCollectionCallback,
-    BatchLossCallback,
-    BatchPlotCallback,
-    BatchPlotCollectionCallback,
-    BatchScoreCallback,
-    BatchScoreCollectionCallback,
-    CheckpointCallback,
-    DataLoaderArrayCallback,
-    DataLoaderArrayCollectionCallback,
-    DataLoaderPlotCallback,
-    DataLoaderPlotCollectionCallback,
-    DataLoaderScoreCallback,
-    DataLoaderScoreCollectionCallback,
-    TrainLossCallback,
-    ValLossCallback,
-    every,
-)
-from functorch_artifact.compiling import CompiledStep, compile, explain
-from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelInputT, ModelOutput, ModelOutputT
-from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
-from functorch_artifact.driver import fit
-from functorch_artifact.fit_result import FitResult
-from functorch_artifact.model import FunctionalModel, Variables, functional
-from functorch_artifact.model_tracking import ModelTracker, ModelTrackingCriterion, ScoreCriterion, ScoreTracker
-from functorch_artifact.program import Program
-from functorch_artifact.records import Record, TrackingClient
-from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
-from functorch_artifact.run_reader import RunReader
-from functorch_artifact.step import EvalStep, TrainState, TrainStep, advance, eval_step, init, train_step
-from functorch_artifact.stoppers import (
-    EarlyStopper,
-    EpochBoundStopper,
-    ScoreMaximizationStopper,
-    ScoreMinimizationStopper,
-    StopperUpdateData,
-)
-from functorch_artifact.tracking import sync
-from functorch_artifact.trainer import CustomTrainer
-from functorch_artifact.validation import evaluate
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ArtifactRoutine",
-    "BatchArrayCallback",
-    "BatchArrayCollectionCallback",
-    "BatchLossCallback",
-    "BatchPlotCallback",
-    "BatchPlotCollectionCallback",
-    "BatchResult",
-    "BatchRoutine",
-    "BatchScoreCallback",
-    "BatchScoreCollectionCallback",
-    "CheckpointCallback",
-    "CompiledStep",
-    "CustomTrainer",
-    "DataLoader",
-    "DataLoaderArrayCallback",
-    "DataLoaderArrayCollectionCallback",
-    "DataLoaderPlotCallback",
-    "DataLoaderPlotCollectionCallback",
-    "DataLoaderRoutine",
-    "DataLoaderScoreCallback",
-    "DataLoaderScoreCollectionCallback",
-    "Dataset",
-    "EarlyStopper",
-    "EpochBoundStopper",
-    "EvalStep",
-    "FitResult",
-    "FunctionalModel",
-    "IterableDataset",
-    "Model",
-    "ModelInput",
-    "ModelInputT",
-    "ModelOutput",
-    "ModelOutputT",
-    "ModelTracker",
-    "ModelTrackingCriterion",
-    "Program",
-    "Record",
-    "ResidentDataset",
-    "RunReader",
-    "ScoreCriterion",
-    "ScoreMaximizationStopper",
-    "ScoreMinimizationStopper",
-    "ScoreTracker",
-    "StopperUpdateData",
-    "TrackingClient",
-    "TrainLossCallback",
-    "TrainState",
-    "TrainStep",
-    "ValLossCallback",
-    "Variables",
-    "advance",
-    "background",
-    "callbacks",
-    "checkpoint",
-    "compile",
-    "contracts",
-    "data",
-    "errors",
-    "eval_step",
-    "evaluate",
-    "every",
-    "explain",
-    "fit",
-    "folds",
-    "functional",
-    "init",
-    "keys",
-    "model_tracking",
-    "optimizers",
-    "records",
-    "routines",
-    "scores",
-    "stoppers",
-    "sync",
-    "tracking",
-    "train_step",
-    "trees",
-]
+if TYPE_CHECKING:
+    from functorch_artifact.front import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+        from pathlib import Path
+
+        # A room alone first: rooms ask for one another while they are imported, and the front for all.
+        room = Path(__file__).with_name(name)
+        if room.with_suffix(".py").is_file() or (room / "__init__.py").is_file():
+            return import_module(f"{__name__}.{name}")
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        front = import_module(f"{__name__}.front")
+        globals().update({each: getattr(front, each) for each in front.__all__}, __all__=front.__all__)
+        if name not in globals():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

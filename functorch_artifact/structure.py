@@ -4,8 +4,8 @@ Belongs here: turning a tree into data and data into a tree, and comparing what 
 Does not: files (`checkpoint`).
 Floor 1.
 
-A node class is looked up by name among those that `trees.node` has registered in this process;
-nothing is imported or unpickled.
+A node class is looked up by name among those that `trees.node` has registered in this process, and
+one of the library's own in its room; nothing else is imported, and nothing unpickled.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -25,6 +27,7 @@ from functorch_artifact.errors import CheckpointError
 
 Json: TypeAlias = Any
 
+_OWN: Final = f"{__package__}."
 _CONTAINERS: Final[dict[str, type[Any]]] = {cls.__name__: cls for cls in (dict, OrderedDict, list, tuple, deque)}
 _DTYPES: Final = {
     dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype) and dtype is not torch.complex128
@@ -96,6 +99,9 @@ def build(described: Json, tensors: Mapping[str, Tensor], classes: Mapping[str, 
         return container(items if issubclass(container, dict) else (child for _, child in items))
     if kind in classes:
         return classes[kind](**dict(items))
+    if kind not in trees.NODES and kind.startswith(_OWN):
+        with suppress(ImportError):
+            import_module(kind.rpartition(".")[0])  # of a room that nobody has asked for yet
     if kind not in trees.NODES:
         raise CheckpointError(
             f"holds a {kind}, a class that is not registered here",

@@ -1,6 +1,8 @@
 """Checkpoints: whole or refused, bit for bit, and no code in them."""
 
 import json
+import subprocess
+import sys
 from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ import torch
 from functorch_artifact import checkpoint, trees
 from functorch_artifact.checkpoint import Checkpoints, CheckpointWarning, Position
 from functorch_artifact.errors import CheckpointError, ConfigurationError
+from functorch_artifact.scores import ScoreCache
 
 
 @trees.node
@@ -199,6 +202,13 @@ def signed(path: Path, edit: Any) -> None:
     edit(body)
     manifest = json.dumps({"blake2b": checkpoint._digest(checkpoint._canonical(body)), **body})
     path.write_bytes(safetensors.torch.save(tensors, {"functorch_artifact": manifest}))
+
+
+def test_the_librarys_own_classes_are_found_in_their_rooms(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "state", ScoreCache.empty().append(1, {"LOSS": 0.5}))
+    script = f"from functorch_artifact.checkpoint import load; print(load({str(tmp_path / 'state')!r}).latest())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{'LOSS': 0.5}\n", "")
 
 
 @pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "builtins.eval", "collections.Counter"])

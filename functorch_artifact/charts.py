@@ -30,6 +30,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 10.0, 24.0
 _LOGARITHMIC_FROM: Final = 1000.0  # highest over lowest value
 _HUGE: Final = 1e300
 _TINY: Final = 1e-290  # beyond these, differences and powers leave the range of a float
+_MOST_DOTS: Final = 12  # of a line that has so few values, each is marked
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS: Final = "_.-~^"
 _DASHES: Final = ("", "6 3", "2 3", "8 3 2 3", "1 3", "12 4", "4 2 1 2", "10 2 4 2")
@@ -226,9 +227,14 @@ def _line(i: int, points: Mapping[int, float], kept: Sequence[int], across: _Sca
     there = [(across(epoch), up(points[epoch])) for epoch in kept if epoch in points]
     if len(there) == 1:
         ((x, y),) = there
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" style="fill: var(--s{i})"/>'
+        return _dot(i, x, y, 3.5)
     steps = " ".join(f"{x:.1f} {y:.1f}" for x, y in there)
-    return f'<path d="M{steps}" {_stroke(i)}/>' if there else ""
+    dots = "".join(_dot(i, x, y, 2.5) for x, y in there) if len(there) <= _MOST_DOTS else ""
+    return f'<path d="M{steps}" {_stroke(i)}/>{dots}' if there else ""
+
+
+def _dot(i: int, x: float, y: float, radius: float) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill: var(--s{i})"/>'
 
 
 def _stroke(i: int) -> str:

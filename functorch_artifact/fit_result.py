@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 from torch import nn
 
+from functorch_artifact import run_report
 from functorch_artifact.model_tracking import ModelSnapshot
 from functorch_artifact.program import Program
 from functorch_artifact.routines import Failure
@@ -54,3 +55,9 @@ class FitResult:
     def latest_model(self) -> nn.Module:
         """The final model, as it is evaluated, as an ordinary module in eval mode."""
         return cast(nn.Module, self.program.model.bind(self.program.evaluated(self.state)))
+
+    def _repr_html_(self) -> str:
+        best, name = self.best, self.program.model.name if self.directory is None else self.directory.name
+        facts = {"stopped because": self.reason, "epochs": len(self.state.scores)}
+        facts |= {} if best is None else {"best model at epoch": int(best.epoch)}
+        return run_report.brief(name, facts, self.scores)

@@ -7,20 +7,25 @@ Floor 8.
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
-from collections.abc import Mapping
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from functorch_artifact import records, trees
+from functorch_artifact import charts, records, run_report, trees
 from functorch_artifact.checkpoint import Checkpoints
 from functorch_artifact.model_tracking import ModelSnapshot
 from functorch_artifact.records import Record, Value
 from functorch_artifact.run_directory import Holder, holder
+from functorch_artifact.run_report import Picture, RunView
 from functorch_artifact.step import TrainState
-from functorch_artifact.tracking.journal_reader import FailureRow, JournalReader, Parameters, Session
+from functorch_artifact.tracking.journal_reader import Entry, FailureRow, JournalReader, Parameters, Session
 from functorch_artifact.tracking.payloads import KINDS
 
 if TYPE_CHECKING:
@@ -37,6 +42,14 @@ class Place(NamedTuple):
     split: str | None
     epoch: int
     step: int
+
+
+class BestScore(NamedTuple):
+    """The score that chose the best model."""
+
+    name: str
+    epoch: int
+    value: float
 
 
 class RunReader:
@@ -216,6 +229,96 @@ class RunReader:
         """How many records each client has not taken, by name, of those that keep what they take."""
         return {client: self._journal.owed(client) for client in self._journal.clients()}
 
+    @property
+    def best_score(self) -> BestScore | None:
+        """The best model's epoch and the score it was chosen by; `None` without a `ScoreTracker`."""
+        parameters, scores = self.parameters, self.scores
+        name = str(parameters.get("best_by"))
+        if name not in scores:
+            return None
+        about = charts.summary(charts.curves(scores[[name]])[name])
+        epoch, value = (about.low_at, about.low) if parameters["best_is"] == "min" else (about.high_at, about.high)
+        return None if epoch is None or value is None else BestScore(name, epoch, value)
+
+    def facts(self) -> dict[str, Any]:
+        """Say in short how the run is: name, state, why it stopped, epochs, best model, times, what is owed."""
+        best, sessions, owed = self.best_score, self.sessions, self.owed
+        found = {
+            "run": self.name,
+            "state": self.state,
+            "why it stopped": self.reason,
+            "epochs": len(self.scores),
+            "best model": None if best is None else f"epoch {best.epoch}: {best.name} {best.value:.4g}",
+            "started": None if self.started is None else f"{self.started:%Y-%m-%d %H:%M} UTC",
+            "took": _duration(self._seconds(sessions)) if sessions else None,
+            "sessions": len(sessions) if len(sessions) > 1 else None,
+            "checkpoints": len(self.checkpoints) or None,
+            "owed": ", ".join(f"{number} records to {client}" for client, number in owed.items() if number) or None,
+        }
+        return {label: value for label, value in found.items() if value is not None}
+
+    def contents(self) -> dict[tuple[str, str, str | None], list[int]]:
+        """List what is recorded besides scores, unread: kind, name and split, and the epochs that have it."""
+        found: dict[tuple[str, str, str | None], set[int]] = {}
+        for each in self._journal.artifacts():
+            found.setdefault((each.kind.replace("_", " "), each.name, each.split), set()).add(each.epoch)
+        return {key: sorted(epochs) for key, epochs in sorted(found.items(), key=lambda item: str(item[0]))}
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the run as one self-contained page, and return its path; pictures are bounded to 16 MiB.
+
+        The folder is made if there is none. See `run_report` for what the page says.
+        """
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(run_report.page(self._view()), encoding="utf-8")
+        return target
+
+    def _repr_html_(self) -> str:
+        facts = self.facts()
+        return run_report.brief(str(facts.pop("run")), facts, self.scores)
+
+    def _view(self) -> RunView:
+        contents = self.contents()
+        splits = collections.Counter((kind, name) for kind, name, _ in contents)
+
+        def label(kind: str, name: str, split: str | None) -> str:
+            return name if split is None or splits[kind, name] == 1 else f"{name} [{split}]"
+
+        pictures: list[Picture] = []
+        tables: dict[str, pd.DataFrame] = {}
+        for each in self._journal.artifacts():
+            title = label(each.kind.replace("_", " "), each.name, each.split)
+            if each.kind == "table":
+                tables[title] = each.record().value.frame  # type: ignore[union-attr]
+            pictures += _pictures(each, title)
+        facts, best = self.facts(), self.best_score
+        return RunView(
+            name=facts.pop("run"),
+            facts=facts,
+            scores=self.scores,
+            best=None if best is None else best.epoch,
+            parameters=self.parameters,
+            environment=self.fingerprint,
+            pictures=pictures,
+            tables=tables,
+            others=[
+                (kind, label(kind, name, split), epochs)
+                for (kind, name, split), epochs in contents.items()
+                if not kind.startswith(("plot", "table"))
+            ],
+            failures=[(each.epoch, each.callback, each.error) for each in self.failures],
+        )
+
+    def _seconds(self, sessions: Sequence[Session]) -> float:
+        """Tell how long was worked; a session that was killed, or goes on, counts up to its newest commit."""
+        took = 0.0
+        for i, session in enumerate(sessions):
+            before = sessions[i + 1].started if i + 1 < len(sessions) else math.inf
+            ended = session.ended or self._journal.last_commit(before) or session.started
+            took += max(0.0, ended - session.started)
+        return took
+
     def _values(self, one: type[Value], many: type[Value], name: str | None) -> dict[Place, Any]:
         found: dict[Place, Any] = {}
         for record in (*self.records(one, name=name), *self.records(many, name=name)):
@@ -230,6 +333,37 @@ class RunReader:
 def _place(record: Record, key: str | None = None) -> Place:
     name = record.name if key is None else f"{record.name}/{key}"
     return Place(name, record.split, record.epoch, record.step)
+
+
+def _pictures(entry: Entry, label: str) -> list[Picture]:
+    """List what is to be seen of an entry; it is read once, when the first of it is."""
+    read = functools.lru_cache(1)(entry.record)
+
+    def png(key: str | None) -> bytes:
+        value = read().value
+        return value.values[key] if isinstance(value, records.PlotCollection) else value.png  # type: ignore
+
+    if entry.kind == "plot":
+        return [Picture(label, entry.epoch, functools.partial(png, None))]
+    if entry.kind == "plot_collection":
+        keys = json.loads(entry.text)
+        return [Picture(f"{label}/{key}", entry.epoch, functools.partial(png, key)) for key in keys]
+    return []
+
+
+def _duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    Example:
+        >>> [_duration(seconds) for seconds in (0.25, 42.0, 151.0, 7260.0)]
+        ['0.2 s', '42 s', '2 min 31 s', '2 h 1 min']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _snapshots(tree: Any) -> list[ModelSnapshot]:

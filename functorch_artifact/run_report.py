@@ -41,7 +41,7 @@ _STYLE: Final = """
 .epochs output { min-width: 6.5rem; text-align: right; font-variant-numeric: tabular-nums; }
 #scores td:nth-child(3) { white-space: nowrap; }
 @media (max-width: 40rem) { #scores th:first-child, #scores td:first-child { position: sticky; left: 0;
-  background: var(--back); max-width: 9rem; } }
+  background: var(--back); max-width: 11rem; } }
 .reel .strip { display: flex; gap: 1rem; overflow-x: auto; scroll-snap-type: x proximity; }
 .reel .strip > figure { flex: 0 0 100%; margin: 0; scroll-snap-align: start; }
 .moving .epochs { display: flex; } .moving .strip > figure { display: none; }
@@ -171,15 +171,15 @@ def groups(names: Sequence[str]) -> dict[str, list[str]]:
 
     Example:
         >>> from functorch_artifact import run_report
-        >>> run_report.groups(["TRAIN_LOSS", "VAL_LOSS", "ACCURACY", "JS/price", "JS/cut"])
-        {'LOSS': ['TRAIN_LOSS', 'VAL_LOSS'], 'ACCURACY': ['ACCURACY'], 'JS': ['JS/price', 'JS/cut']}
+        >>> run_report.groups(["TRAIN_LOSS", "VAL_LOSS", "VAL_KL", "JS/price", "JS/cut"])
+        {'LOSS': ['TRAIN_LOSS', 'VAL_LOSS'], 'VAL_KL': ['VAL_KL'], 'JS': ['JS/price', 'JS/cut']}
     """
     found: dict[str, list[str]] = {}
     for name in names:
         head, _, tail = name.partition("_")
         plain = tail if tail and head in _SPLITS else name
         found.setdefault(name.partition("/")[0] if "/" in name else plain, []).append(name)
-    return found
+    return {names[0] if len(names) == 1 else title: names for title, names in found.items()}
 
 
 _HEADERS: Final = ("score", "last", "course", "first", "lowest", "at epoch", "highest", "at epoch")
@@ -249,7 +249,7 @@ def _still(name: str, epoch: int, png: bytes) -> str:
     wide = ' class="wide-picture"' if width > 800 else ""
     return (
         f'<figure data-epoch="{epoch}"><figcaption>epoch {epoch}</figcaption><span class="picture">'
-        f'<img{wide} width="{width}" height="{height}" alt="{pages.escape(name)} at epoch {epoch}" decoding="async" '
+        f'<img{wide} width="{width}" height="{height}" alt="{pages.escape(name)} at epoch {epoch}" '
         f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></span></figure>'
     )
 

@@ -25,6 +25,7 @@ from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.checkpoint import Checkpoints, notes
 from functorch_artifact.errors import RunDirectoryError, StorageError, TrackingError
 from functorch_artifact.fingerprint import Fingerprint, FingerprintWarning, differences
+from functorch_artifact.model_tracking import ScoreTracker
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record, RunInfo
 from functorch_artifact.run_directory import RunDirectory, storage
@@ -201,9 +202,18 @@ def run_info(program: Program, directory: Path | None) -> RunInfo:
             "n_parameters": sum(tensor.numel() for tensor in variables.params.values()),
             "stopper": repr(program.stopper),
             "tracker": repr(program.tracker),
+            **_chosen_by(program),
             "nonfinite": program.nonfinite,
             "device": str(device_of(variables)),
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
     )
+
+
+def _chosen_by(program: Program) -> dict[str, str]:
+    """Name the score that the best model is chosen by, if it is one."""
+    tracker = program.tracker
+    if not isinstance(tracker, ScoreTracker) or program.criterion is not None:
+        return {}
+    return {"best_by": tracker.score, "best_is": tracker.mode}

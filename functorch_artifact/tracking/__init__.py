@@ -11,6 +11,17 @@ from functorch_artifact.tracking.delivery import Delivery, Owed, TrackingWarning
 from functorch_artifact.tracking.filesystem import Filesystem
 from functorch_artifact.tracking.in_memory import InMemory
 from functorch_artifact.tracking.mlflow import MLflow
+from functorch_artifact.tracking.targets import client_of
 from functorch_artifact.tracking.tensorboard import TensorBoard
 
-__all__ = ["Delivery", "Filesystem", "InMemory", "MLflow", "Owed", "TensorBoard", "TrackingWarning", "sync"]
+__all__ = [
+    "Delivery",
+    "Filesystem",
+    "InMemory",
+    "MLflow",
+    "Owed",
+    "TensorBoard",
+    "TrackingWarning",
+    "client_of",
+    "sync",
+]

@@ -184,6 +184,10 @@ class JournalReader:
         payloads = self.directory / PAYLOADS
         return (Entry(payloads, *row) for row in self._connection.execute(query, (*values, limit)))
 
+    def artifacts(self) -> Iterator[Entry]:
+        """Read all that are no numbers, in the order of their commits, without their payloads."""
+        return self._entries(["kind NOT LIKE 'score%'"], [])
+
     def scores(self) -> Iterator[tuple[str, str | None, int, int, str, float]]:
         """Read all numbers in the order of their commits: name, split, epoch, step, part, value."""
         query = (
@@ -201,6 +205,11 @@ class JournalReader:
         """Say which parts of an epoch were committed, and whether they are complete."""
         query = "SELECT part, complete FROM commits WHERE epoch = ?"
         return {part: bool(complete) for part, complete in self._connection.execute(query, (epoch,))}
+
+    def last_commit(self, before: float) -> float | None:
+        """Read when the newest commit before a time was made, in seconds since 1970."""
+        (when,) = self._connection.execute("SELECT max(time) FROM commits WHERE time < ?", (before,)).fetchone()
+        return None if when is None else float(when)
 
     def failures(self) -> list[FailureRow]:
         """List the callbacks that raised."""

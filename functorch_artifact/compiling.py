@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from functorch_artifact import donation, lowering, trees
-from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.errors import BatchError, ConfigurationError
 from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, surroundings
 
 Mode = Literal["eager", "captured", "compiled", "auto"]
@@ -74,6 +74,10 @@ class _Runner:
     draws: bool  # random numbers
 
 
+def _nothing() -> None:
+    return None
+
+
 @attrs.define(eq=False)
 class _Memory:
     """What a compiled step remembers between calls."""
@@ -82,7 +86,7 @@ class _Memory:
     builds: list[Build] = attrs.field(factory=list)
     kinds: dict[Hashable, int] = attrs.field(factory=dict)  # of states: structure, shapes, dtypes
     following: dict[Hashable, int] = attrs.field(factory=dict)  # from a signature to the next state's kind
-    last: tuple[Callable[[], Any], int] = (lambda: None, -1)  # the state last returned, and its kind
+    last: tuple[Callable[[], Any], int, list[Any]] = (_nothing, -1, [])  # the last result, its kind and leaves
     largest: int = 0  # batch that was built for
 
 
@@ -94,46 +98,72 @@ class CompiledStep:
     mode: Mode = "captured"
     donate: bool = False
     n_steps: int | None = None
+    steps: int = 1
+    batch_size: int = 0
     _memory: _Memory = attrs.field(factory=_Memory, init=False, repr=False)
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-        """Take one optimizer step, as the step itself does, with its errors.
+        """Take one optimizer step, as the step itself does, with its errors; or `steps` of them.
 
         Raises:
             StateError: the state was donated to an earlier call.
+            BatchError: the batch is not a stack of `steps` batches or fewer.
         """
+        if self.steps == 1:
+            following, (output,) = self._take(state, [batch], self.donate, _caller())
+            return following, output
+        if not self.donate:
+            state = attrs.evolve(state)  # a shell to give up: what the caller holds is copied
+        following, outputs = self._take(state, _unstacked(batch, self.steps), True, _caller())
+        return following, trees.map(lambda *leaves: torch.stack(leaves), outputs[0], *outputs[1:])
+
+    def _take(
+        self, state: TrainState, batches: list[Any], donate: bool, caller: str
+    ) -> tuple[TrainState, list[dict[str, Any]]]:
         memory = self._memory
-        leaves, structure = trees.flatten(_moving(state))
-        given, batch_structure = trees.flatten(batch)
-        known, kind = memory.last
-        if known() is not state:  # else its kind need not be looked at, leaf by leaf
+        known, kind, leaves = memory.last
+        if known() is state:  # and need not be looked at, leaf by leaf
+            memory.last = (_nothing, -1, [])
+        else:
+            leaves, structure = trees.flatten(_moving(state))
             kind = self._kind(structure, leaves)
+        given, batch_structure = trees.flatten(batches[0])
         signature = (kind, batch_structure, *map(_describe, given))
         if signature not in memory.runners:
             with surroundings(state, self.step.precision, seeded=False):
-                memory.runners[signature] = self._build(state, batch)
+                memory.runners[signature] = self._build(state, batches[0], donate)
         runner = memory.runners[signature]
         if runner is None:
-            following, output = self.step(state, batch)
-            if self.donate:
-                donation.give_up(state, _caller())
-            return following, output
-        around = surroundings(state, self.step.precision, seeded=runner.draws)
-        still = {name: getattr(state, name) for name in _STILL}
-        if self.donate:
-            donation.give_up(state, _caller())
-            donation.own(leaves, runner.written)
-        leaves += given
-        with torch.no_grad(), around:
-            results = runner.run(leaves)
-        moved, output = trees.unflatten(runner.structure, results)
-        following = TrainState(**moved, **still)
-        if signature not in memory.following:
-            leaves, structure = trees.flatten(moved)
-            memory.following[signature] = self._kind(structure, leaves)
-        memory.last = (weakref.ref(following), memory.following[signature])
-        check_loss(self.step.nonfinite, following, output)
-        return following, output
+            following, output = self.step(state, batches[0])
+            outputs, n_taken = [output], 1
+            if donate:
+                donation.give_up(state, caller)
+        else:
+            # More than one, once it is known that a step leaves the kind of the state as it is.
+            n_taken = len(batches) if memory.following.get(signature) == kind else 1
+            around = [surroundings(state, self.step.precision, seeded=runner.draws, ahead=i) for i in range(n_taken)]
+            still = {name: getattr(state, name) for name in _STILL}
+            if donate:
+                donation.give_up(state, caller)
+                donation.own(leaves, runner.written)
+            outputs, moved = [], {}
+            for each, place in zip(batches[:n_taken], around, strict=True):
+                leaves += trees.leaves(each)
+                with torch.no_grad(), place:
+                    results = list(runner.run(leaves))
+                leaves = results[: runner.n_moving]
+                moved, output = trees.unflatten(runner.structure, results)
+                outputs.append(output)
+            following = TrainState(**moved, **still)
+            if signature not in memory.following:
+                memory.following[signature] = self._kind(trees.flatten(moved)[1], leaves)
+            memory.last = (weakref.ref(following), memory.following[signature], leaves)
+            for index, output in enumerate(outputs, start=1 - n_taken):
+                check_loss(self.step.nonfinite, following, output, index)
+        if n_taken < len(batches):
+            following, rest = self._take(following, batches[n_taken:], True, caller)
+            outputs += rest
+        return following, outputs
 
     def explain(self) -> Explanation:
         """Say what was built so far."""
@@ -143,7 +173,7 @@ class CompiledStep:
         kinds = self._memory.kinds
         return kinds.setdefault((structure, *map(_describe, leaves)), len(kinds))
 
-    def _build(self, state: TrainState, batch: Any) -> _Runner | None:
+    def _build(self, state: TrainState, batch: Any, donate: bool) -> _Runner | None:
         """Build for a new signature; what does not work falls back, and says so once."""
         began = time.perf_counter()
         arguments = (_moving(state), batch)
@@ -174,7 +204,7 @@ class CompiledStep:
         run: lowering.Flat | None = None
         if mode == "compiled":
             try:
-                places = _places(module, n_moving if self.donate else 0)
+                places = _places(module, n_moving if donate else 0)
                 written = [place for place in places if place is not None]
                 code, found = lowering.generate(lowering.write_back(module, places), leaves)
                 run, why = _joined(code, places), f"{why}, found compiled" if found else why
@@ -188,8 +218,8 @@ class CompiledStep:
 
     def _choose(self, n_operations: int, n_examples: int, device: torch.device) -> tuple[Mode, str]:
         """Choose the mode of a new signature, by nothing that another run of the program could not see."""
-        if n_examples < self._memory.largest and self.mode != "captured":
-            return "captured", "a smaller batch than the first is not worth compiling for"
+        if n_examples < max(self.batch_size, self._memory.largest) and self.mode != "captured":
+            return "captured", "a smaller batch than the others is not worth compiling for"
         self._memory.largest = n_examples
         if self.mode != "auto":
             return self.mode, "as asked"
@@ -210,7 +240,13 @@ class CompiledStep:
 
 
 def compile(
-    step: TrainStep, mode: Mode = "captured", *, donate: bool = False, n_steps: int | None = None
+    step: TrainStep,
+    mode: Mode = "captured",
+    *,
+    donate: bool = False,
+    steps: int = 1,
+    n_steps: int | None = None,
+    batch_size: int = 0,
 ) -> TrainStep | CompiledStep:
     """Make a step faster without changing what it does.
 
@@ -222,7 +258,7 @@ def compile(
     | `auto` | what pays | as what it chose | |
 
     Each signature (tree structure, shapes, strides, dtypes, devices) is built for once; compiled
-    code is kept between processes. A batch smaller than the first is a signature of its own, which
+    code is kept between processes. A batch smaller than the others is a signature of its own, which
     runs captured. What is not a tensor operation happens while tracing and not again: a module that
     prints, or counts in a Python attribute, does so once.
 
@@ -234,10 +270,14 @@ def compile(
         mode: see above.
         donate: let a call reuse the memory of the state it is given, which is then of no more
             use. What anybody else holds of its tensors never changes: those are copied first.
-        n_steps: for `auto`, how many steps there will be.
+        steps: how many steps a call takes. If more than one, it takes a stack of so many batches,
+            or of fewer (leaves [steps, batch, ...], see `DataLoader.stacks`), and gives a stack of
+            outputs; the bits are those of single steps.
+        n_steps: for `auto`, how many steps there will be in all.
+        batch_size: the examples of a whole batch; by default those of the first.
 
     Raises:
-        ConfigurationError: the mode is unknown.
+        ConfigurationError: the mode is unknown, or `steps` is not positive.
 
     Example:
         >>> import torch
@@ -251,9 +291,11 @@ def compile(
     """
     if mode not in get_args(Mode):
         raise ConfigurationError("is unknown", where="mode", expected=f"one of {get_args(Mode)}", got=repr(mode))
-    if mode == "eager" and not donate:
+    if steps < 1:
+        raise ConfigurationError("is out of range", where="steps", expected="at least 1", got=steps)
+    if mode == "eager" and not donate and steps == 1:
         return step
-    return CompiledStep(step, mode, donate, n_steps)
+    return CompiledStep(step, mode, donate, n_steps, steps, batch_size)
 
 
 def explain(step: TrainStep | CompiledStep) -> Explanation:
@@ -301,6 +343,20 @@ def _joined(code: lowering.Flat, places: list[int | None]) -> lowering.Flat:
         return [next(returned) if place is None else arguments[place] for place in places]
 
     return run
+
+
+def _unstacked(batches: Any, at_most: int) -> list[Any]:
+    leaves, structure = trees.flatten(batches)
+    lengths = {len(leaf) if isinstance(leaf, Tensor) and leaf.ndim else 0 for leaf in leaves}
+    if len(lengths) != 1 or not 1 <= min(lengths) <= at_most:
+        raise BatchError(
+            "is not a stack",
+            where="the batch of a step compiled with steps",
+            expected=f"leaves of shape [n, batch, ...], n from 1 to {at_most}, the same everywhere",
+            got=", ".join(map(trees.describe, leaves)),
+            fix="iterate over loader.stacks(epoch, seed, steps)",
+        )
+    return [trees.unflatten(structure, row) for row in zip(*(leaf.unbind() for leaf in leaves), strict=True)]
 
 
 def _caller() -> str:

@@ -89,6 +89,12 @@ class ResidentDataset(Dataset[T_co]):
     def __getitem__(self, index: int) -> T_co:
         return trees.map(lambda leaf: leaf[index], self.tree)
 
+    @property
+    def device(self) -> torch.device:
+        """The device that the examples are on."""
+        device: torch.device = trees.leaves(self.tree)[0].device
+        return device
+
     def select(self, indices: Tensor) -> T_co:
         """Gather the examples at `indices` (int64 [k], on the tensors' device): leaves [k, ...]."""
         return trees.map(lambda leaf: leaf.index_select(0, indices), self.tree)
@@ -232,6 +238,30 @@ class DataLoader(Generic[T_co]):
         for batch in batches:
             yield batch if self.device is None else trees.to_device(batch, self.device, non_blocking=self.pin_memory)
 
+    def stacks(self, epoch: int, seed: int, steps: int) -> Iterator[T_co]:
+        """Iterate over the same batches in stacks of `steps` (leaves [steps, batch, ...]).
+
+        The last whole batches make a smaller stack, and a batch that is smaller one of its own. A
+        resident dataset is gathered once a stack. For steps compiled with `steps`.
+        """
+        stack: list[T_co] = []
+        if isinstance(self.dataset, ResidentDataset):
+            whole = self._n // self.batch_size * self.batch_size
+            order = self._order(epoch, seed).to(self.dataset.device)
+            for rows in torch.split(order[:whole], self.batch_size * steps) if whole else ():
+                found = self.dataset.select(rows)
+                yield trees.map(lambda leaf: leaf.unflatten(0, (-1, self.batch_size)), found)
+            if whole < self._n and not self.drop_last:
+                yield trees.map(lambda leaf: leaf[None], self.dataset.select(order[whole:]))
+            return
+        for batch in self.batches(epoch, seed):
+            if stack and (len(stack) == steps or trees.n_examples(batch) != trees.n_examples(stack[0])):
+                yield _stacked(stack)
+                stack = []
+            stack.append(batch)
+        if stack:
+            yield _stacked(stack)
+
     def _order(self, epoch: int, seed: int) -> Tensor:
         return keys.permutation(keys.derive(seed, "order", epoch), self._n) if self.shuffle else torch.arange(self._n)
 
@@ -239,8 +269,7 @@ class DataLoader(Generic[T_co]):
         return islice(torch.split(order, self.batch_size), start, len(self))
 
     def _resident(self, dataset: ResidentDataset[T_co], epoch: int, seed: int, start: int) -> Iterator[T_co]:
-        order = self._order(epoch, seed).to(trees.leaves(dataset.tree)[0].device)
-        return map(dataset.select, self._slices(order, start))
+        return map(dataset.select, self._slices(self._order(epoch, seed).to(dataset.device), start))
 
     def _streamed(self, key: int) -> Iterator[T_co]:
         with keys.seeded(key):
@@ -278,6 +307,10 @@ class DataLoader(Generic[T_co]):
 def _died(error: Exception) -> bool:
     """Tell a worker that is gone from an exception of the dataset's, which torch marks as caught in a worker."""
     return "exited unexpectedly" in str(error) or (not isinstance(error, RuntimeError) and "Caught" not in str(error))
+
+
+def _stacked(batches: list[T_co]) -> T_co:
+    return trees.map(lambda *leaves: torch.stack(leaves), batches[0], *batches[1:])
 
 
 @attrs.frozen(eq=False)

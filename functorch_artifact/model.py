@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -33,6 +34,46 @@ class Variables:
 
 
 @attrs.frozen(eq=False)
+class _Skeleton(Generic[ModuleT_co]):
+    """A module that serves as code: its tensors are put in for a call, and taken out again."""
+
+    module: ModuleT_co
+    places: tuple[tuple[dict[str, Any], str, str], ...] = attrs.field(repr=False)  # a module's dict, its key, the name
+
+    @classmethod
+    def of(cls, module: ModuleT) -> _Skeleton[ModuleT]:
+        """Note every place of every tensor; a tied one has several, and one name."""
+        names = {id(p): name for name, p in (*module.named_buffers(), *module.named_parameters())}
+        return _Skeleton(
+            module,
+            tuple(
+                (held, key, names[id(tensor)])
+                for each in module.modules()
+                for held in (each._parameters, each._buffers)
+                for key, tensor in held.items()
+                if tensor is not None
+            ),
+        )
+
+    def call(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
+        """Call the module on these tensors; a buffer that it replaced is replaced in `tensors` as well.
+
+        As `torch.func.functional_call`, which looks for every place at each call.
+        """
+        if torch.compiler.is_compiling():  # which Dynamo knows
+            return functional_call(self.module, tensors, arguments)
+        own = [held[key] for held, key, _ in self.places]
+        try:
+            for held, key, name in self.places:
+                held[key] = tensors[name]
+            return self.module(*arguments)
+        finally:
+            for (held, key, name), tensor in zip(self.places, own, strict=True):
+                tensors[name] = held[key]
+                held[key] = tensor
+
+
+@attrs.frozen(eq=False)
 class FunctionalModel(Generic[ModuleT_co]):
     """A module's computation as a pure function of its variables.
 
@@ -41,13 +82,13 @@ class FunctionalModel(Generic[ModuleT_co]):
 
     variables: Variables = attrs.field(repr=False)
     inputs: Callable[[Any], Any] | None
-    _train: ModuleT_co = attrs.field(repr=False)
-    _eval: ModuleT_co
+    _train: _Skeleton[ModuleT_co] = attrs.field(repr=False)
+    _eval: _Skeleton[ModuleT_co]
 
     @property
     def name(self) -> str:
         """The name of the module's class."""
-        return type(self._eval).__name__
+        return type(self._eval.module).__name__
 
     def apply(self, variables: Variables, batch: Any, *, train: bool) -> tuple[Any, dict[str, Tensor]]:
         """Compute the module's output and its buffers after the call; nothing is written to.
@@ -64,13 +105,15 @@ class FunctionalModel(Generic[ModuleT_co]):
         arguments = batch if self.inputs is None else self.inputs(batch)
         if self.inputs is None or not isinstance(arguments, tuple):
             arguments = (arguments,)
-        # BatchNorm writes into the buffers it is given; other modules replace theirs, and
-        # functional_call puts the replacement into this dict.
+        # BatchNorm writes into the buffers it is given; other modules replace theirs, and the
+        # replacement is put into this dict.
         tensors = {name: buffer.clone() for name, buffer in variables.buffers.items()}
-        tensors |= variables.params | variables.frozen
-        module = self._train if train else self._eval
+        tensors |= variables.params
+        tensors |= variables.frozen
+        skeleton = self._train if train else self._eval
+        module = skeleton.module
         try:
-            output = functional_call(module, tensors, arguments)
+            output = skeleton.call(tensors, arguments)
         except KeyError as error:
             if isinstance(batch, Mapping) and error.args and error.args[0] not in batch:
                 raise BatchError(
@@ -95,7 +138,7 @@ class FunctionalModel(Generic[ModuleT_co]):
     def bind(self, variables: Variables) -> ModuleT_co:
         """Build an ordinary module, in eval mode, that owns copies of `variables`."""
         # A deep copy that meets an old tensor takes the new one instead, so ties stay tied.
-        own, mine, skeleton = variables, self.variables, self._eval
+        own, mine, skeleton = variables, self.variables, self._eval.module
         replaced: dict[int, Any] = {}
         tensors = dict(skeleton.named_parameters()) | dict(skeleton.named_buffers())
         for name in mine.params:
@@ -147,13 +190,13 @@ def functional(
         frozen={name: p.detach() for name, p in module.named_parameters() if not p.requires_grad},
         buffers={name: b.detach() for name, b in module.named_buffers()},
     )
-    train = _skeleton(module)
+    train = _copied(module)
     if not module.training:
         train.train()
-    return FunctionalModel(variables, inputs, train, _skeleton(module).eval())
+    return FunctionalModel(variables, inputs, _Skeleton.of(train), _Skeleton.of(_copied(module).eval()))
 
 
-def _skeleton(module: ModuleT) -> ModuleT:
+def _copied(module: ModuleT) -> ModuleT:
     # The copy shares the tensors: it serves as code with a mode of its own.
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     try:

@@ -143,7 +143,8 @@ class Program:
             return self.step
         bound = self.stopper.bound
         n_steps = None if bound is None else bound * len(self.train_loader)
-        return compile(self.step, self.mode, donate=self.mode != "eager", n_steps=n_steps)
+        batch_size = getattr(self.train_loader, "batch_size", 0)
+        return compile(self.step, self.mode, donate=self.mode != "eager", n_steps=n_steps, batch_size=batch_size)
 
     @property
     def eval_step(self) -> EvalStep:

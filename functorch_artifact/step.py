@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -246,27 +246,35 @@ def train_step(
     return TrainStep(functional(model), tx, loss, nonfinite, precision)
 
 
-def surroundings(state: TrainState, precision: Precision, *, seeded: bool = True) -> AbstractContextManager[None]:
-    """Run a step's kernel inside: under the key of (seed, step), unless it draws nothing, in its precision."""
-    key = keys.derive(int(state.seed), "step", int(state.step)) if seeded else None
+def surroundings(
+    state: TrainState, precision: Precision, *, seeded: bool = True, ahead: int = 0
+) -> AbstractContextManager[None]:
+    """Run a step's kernel inside, in its precision; `seeded` by (seed, step) if it draws anything.
+
+    `ahead` counts the steps between the state and the kernel's.
+    """
+    if not seeded:
+        return precisions.kernels(precision, device_of(state))
+    key = keys.derive(int(state.seed), "step", int(state.step) + ahead)
     return _surrounded(key, device_of(state), precision)
 
 
 @contextmanager
-def _surrounded(key: int | None, device: torch.device, precision: Precision) -> Iterator[None]:
-    with nullcontext() if key is None else keys.seeded(key, device), precisions.kernels(precision, device):
+def _surrounded(key: int, device: torch.device, precision: Precision) -> Iterator[None]:
+    with keys.seeded(key, device), precisions.kernels(precision, device):
         yield
 
 
-def check_loss(nonfinite: NonfinitePolicy, following: TrainState, output: Mapping[str, Any]) -> None:
-    """Look at the loss of the step that led to `following`.
+def check_loss(nonfinite: NonfinitePolicy, following: TrainState, output: Mapping[str, Any], ahead: int = 0) -> None:
+    """Look at the loss of the step that led to `following`, or of one that was so much ahead (negative).
 
     Raises:
         LossError: it is on the CPU and not finite, and the policy is `raise`.
     """
     loss = output["loss"]
     if nonfinite == "raise" and loss.device.type == "cpu" and not math.isfinite(loss.item()):
-        raise nonfinite_loss(int(following.step), int(following.epoch) + 1, int(following.batch), loss.item())
+        step, batch = int(following.step) + ahead, int(following.batch) + ahead
+        raise nonfinite_loss(step, int(following.epoch) + 1, batch, loss.item())
 
 
 @attrs.frozen(eq=False)

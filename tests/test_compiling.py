@@ -10,7 +10,7 @@ from torch import nn
 import functorch_artifact as fa
 from functorch_artifact import optimizers, trees
 from functorch_artifact.compiling import CompileWarning
-from functorch_artifact.errors import ConfigurationError, LossError, StateError
+from functorch_artifact.errors import BatchError, ConfigurationError, LossError, StateError
 
 TRANSFORMATIONS = {
     "adam": lambda net: optimizers.adam(1e-2),
@@ -205,6 +205,43 @@ def test_donated_steps_agree_with_eager_ones_and_spare_what_is_held(compiled, mo
     assert modes == [mode, "captured" if mode == "compiled" else mode]
 
 
+def stacked(several):
+    return trees.map(lambda *leaves: torch.stack(leaves), *several)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("donate", [False, True])
+def test_several_steps_a_call_have_the_bits_of_single_ones(compiled, mode, donate):
+    step, fast, start = compiled
+    before, several = trees.digest(start), fa.compile(step, mode, steps=4, donate=donate)
+    state, single = attrs.evolve(start), attrs.evolve(start)
+    for few in (batches(7)[:4], batches(7)[4:]):  # the last stack is smaller
+        held, digest = attrs.evolve(state), trees.digest(state)
+        state, outputs = several(state, stacked(few))
+        assert trees.digest(held) == digest
+        expected = []
+        for batch in few:
+            single, output = fast[mode](single, batch)
+            expected.append(output)
+        assert trees.digest(outputs) == trees.digest(stacked(expected))
+    assert trees.digest(state) == trees.digest(single)
+    assert trees.digest(start) == before
+    with pytest.raises(
+        BatchError, match=r"is not a stack\n  expected: leaves of shape \[n, batch, ...\], n from 1 to 4"
+    ):
+        several(state, stacked(batches(7)))
+
+
+def test_a_loss_that_is_not_finite_is_placed_among_several_steps():
+    step, _, state = steps()
+    stack = stacked(batches(4))
+    stack["x"][2] *= torch.nan
+    several = fa.compile(step, steps=4)
+    several(state, {name: leaf[:2] for name, leaf in stack.items()})
+    with pytest.raises(LossError, match=r"step 3 \(epoch 1, batch 3\): the loss is nan"):
+        several(state, stack)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_donated_state_says_who_took_it(compiled, mode):
     _, fast, start = compiled
@@ -301,5 +338,12 @@ def test_a_run_says_how_its_steps_run(capsys):
     assert re.match(
         r"steps on float32\[16, 3\], int64\[16\] run captured: compiling costs about .* in 12 steps", said[0]
     )
-    assert "steps on float32[2, 3], int64[2] run captured: a smaller batch" in said[1]
+    assert "steps on float32[2, 3], int64[2] run captured: a smaller batch than the others" in said[1]
     assert len(said) == 2
+
+
+def test_a_small_batch_runs_captured_even_if_it_comes_first(compiled):
+    step, _, start = compiled
+    fast = fa.compile(step, mode="compiled", batch_size=16)
+    fast(start, *batches(1, size=5))
+    assert [build.mode for build in fa.explain(fast).builds] == ["captured"]

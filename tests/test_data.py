@@ -241,3 +241,21 @@ def test_a_leaf_without_examples_is_named(leaf: Any) -> None:
 def test_examples_of_another_structure_are_named() -> None:
     with pytest.raises(DataError, match="example 1 of a batch: differs in structure from the first"):
         collate([{"x": torch.zeros(1)}, {"y": torch.zeros(1)}])
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("steps", [1, 3, 50])
+@pytest.mark.parametrize("dataset", [Rows, lambda n: ResidentDataset({"x": torch.arange(n)})], ids=["rows", "resident"])
+@pytest.mark.parametrize("n", [7, 24, 26])
+def test_stacks_are_the_batches_in_their_order(n, dataset, steps, drop_last):
+    loader = DataLoader(dataset(n), batch_size=6, shuffle=True, drop_last=drop_last)
+    stacks = list(loader.stacks(epoch=2, seed=1, steps=steps))
+    assert all(len(stack["x"]) <= steps for stack in stacks)
+    found = [batch for stack in stacks for batch in torch_data.StackDataset(**stack)]
+    expected = list(loader.batches(epoch=2, seed=1))
+    assert [trees.digest(each) for each in found] == [trees.digest(each) for each in expected]
+
+
+def test_a_batch_smaller_than_the_batch_size_is_a_stack_of_its_own():
+    (stack,) = DataLoader(ResidentDataset(torch.arange(3)), batch_size=6).stacks(1, 0, steps=4)
+    assert torch.equal(stack, torch.arange(3)[None])

@@ -60,33 +60,33 @@ def test_results_are_written_back_after_all_that_reads_the_old_ones():
         assert torch.equal(found, wanted)
 
 
-PROCESS = """
+SCRIPT = """
 import sys, torch
 from functorch_artifact import lowering
 torch.set_num_threads(1)
 x = torch.arange(4.0)
-module = lowering.capture(lambda x: [(x * {factor}).sin()], [x])
-assert lowering.kept(module) is {kept}
+module = lowering.capture(lambda x: [(x * 2.125).sin()], [x])
+assert lowering.kept(module).exists() is {kept}
 run, found = lowering.generate(module, [x])
 assert found is {kept}
-torch.testing.assert_close(run([x])[0], (x * {factor}).sin())
-assert lowering.kept(module)
+torch.testing.assert_close(run([x])[0], (x * 2.125).sin())
 """
 
 
-def test_compiled_code_is_found_again_by_another_process(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    for factor, kept in ((2, False), (2, True)):
-        subprocess.run([sys.executable, "-W", "error", "-c", PROCESS.format(factor=factor, kept=kept)], check=True)
-    (path,) = (tmp_path / "functorch_artifact").iterdir()
-    path.write_bytes(path.read_bytes()[:100])
+def test_compiled_code_is_found_again_by_another_process():
     x = torch.arange(4.0)
-    assert not lowering.kept(lowering.capture(lambda x: [(x * 3).sin()], [x]))
-    assert lowering.generate(lowering.capture(lambda x: [(x * 2).sin()], [x]), [x])[1] is False  # damaged: made again
+    module = lowering.capture(lambda x: [(x * 2.125).sin()], [x])
+    path = lowering.kept(module)
+    path.unlink(missing_ok=True)
+    for kept in (False, True):
+        subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT.format(kept=kept)], check=True)
+    path.write_bytes(path.read_bytes()[:100])
+    assert lowering.generate(module, [x])[1] is False  # damaged: made again
+    assert lowering.generate(module, [x])[1] is True
+    assert lowering.kept(lowering.capture(lambda x: [(x * 2.25).sin()], [x])) != path
 
 
-def test_torch_compile_steps_in_where_inductor_has_no_standalone_entry(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+def test_torch_compile_steps_in_where_inductor_has_no_standalone_entry(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch._inductor.standalone_compile", None)
     x = torch.arange(4.0)
     module = lowering.capture(lambda x: [x.cos() + 1], [x])

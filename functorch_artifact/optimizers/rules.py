@@ -14,11 +14,14 @@ count and the rates is computed once a step, in float64 on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from functorch_artifact.optimizers.rule import Rule, Scalars, Slots
+from functorch_artifact.optimizers.rule import Columns, Rule, Scalars, Slots
+
+_lists: Any = torch  # for its operations on lists of tensors, which are not exported
 
 
 def _lerp(start: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
@@ -75,7 +78,20 @@ def adam(*, betas: tuple[float, float], eps: float, amsgrad: bool = False) -> Ru
             square = moved["max_exp_avg_sq"] = torch.maximum(slots["max_exp_avg_sq"], square)
         return p.addcdiv(s["step"] * mean, square.sqrt() / s["root"] + eps), moved
 
-    return Rule(_zeros("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else [])), scalars, step)
+    def together(ps: list[Tensor], gs: list[Tensor], slots: Columns, s: Scalars) -> tuple[list[Tensor], Columns]:
+        weight = [s["weight"].to(gs[0].dtype)] * len(gs) if "weight" in s else 1 - betas[0]
+        means = list(_lists._foreach_lerp(slots["exp_avg"], gs, weight))
+        squares = list(_lists._foreach_mul(slots["exp_avg_sq"], beta2))
+        _lists._foreach_addcmul_(squares, gs, gs, 1 - beta2)
+        moved = {"exp_avg": means, "exp_avg_sq": squares}
+        if amsgrad:
+            squares = moved["max_exp_avg_sq"] = list(_lists._foreach_maximum(slots["max_exp_avg_sq"], squares))
+        roots = _lists._foreach_sqrt(squares)
+        _lists._foreach_div_(roots, s["root"])
+        _lists._foreach_add_(roots, eps)
+        return list(_lists._foreach_addcdiv(ps, _lists._foreach_mul(means, s["step"]), roots)), moved
+
+    return Rule(_zeros("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else [])), scalars, step, together)
 
 
 def nadam(*, betas: tuple[float, float], eps: float, momentum_decay: float) -> Rule:

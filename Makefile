@@ -3,6 +3,7 @@
 # make test    everything that must pass: lint, types, tests and laws; ARGS="-k folds" selects tests
 # make conformance   the part of `test` that puts every tracking client to its backend
 # make test-faults   the faults of docs/reliability.md, in full numbers
+# make peers   the part of `test` that compares table comparison with artifact-core and SDMetrics, on pandas 2
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
 # make clean   remove all that make has made
@@ -18,7 +19,7 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo demo-classifier demo-digits test conformance lint bench clean
+.PHONY: demo demo-classifier demo-digits test conformance peers lint bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)
@@ -29,7 +30,7 @@ demo-classifier: $(INSTALLED)
 demo-digits: $(INSTALLED)
 	$(BIN)/python examples/classifier.py $(ARGS)
 
-test: lint $(if $(ARGS),,conformance)
+test: lint $(if $(ARGS),,conformance peers)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(INSTALLED)
@@ -37,6 +38,9 @@ test-faults: $(INSTALLED)
 
 conformance: build/envs/trackers/.installed
 	build/envs/trackers/bin/python -m pytest conformance_tests
+
+peers: build/envs/artifact-core/.installed
+	build/envs/artifact-core/bin/python -m pytest peer_tests tests/test_table_comparison.py tests/test_table_comparison_scores.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

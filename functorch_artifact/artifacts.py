@@ -314,7 +314,7 @@ class Toolkit(Generic[ResourceT]):
         return _Asking(function, {each: self.parts[each] for each in required})
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Asking:
     """A function that is given the parts of a resource that its parameters name."""
 

@@ -60,7 +60,17 @@ EFFECTS_OF = {
     "purity": {"os", "threading"},
 }
 EFFECTFUL_BUILTINS = {"open", "print", "input"}
-LAZY = {"pandas", "matplotlib", "sklearn", "loky", "cloudpickle", "tensorboard", "torch.utils.tensorboard", "tqdm"}
+LAZY = {
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "loky",
+    "cloudpickle",
+    "artifact_core",
+    "tensorboard",
+    "torch.utils.tensorboard",
+    "tqdm",
+}
 LAZY_BUT_FOR = {each: {"pandas"} for each in ("binary_classification", "classification", "table_comparison")}
 NEVER = {"pytest", "hypothesis", "scipy"}
 NEVER_BUT_FOR = {"testing": {"hypothesis"}}

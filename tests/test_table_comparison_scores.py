@@ -279,3 +279,11 @@ def test_parameters_of_the_reference_are_taken():
     assert isinstance(report["CORRELATION_DISTANCE"], Score)
     with pytest.raises(ConfigurationError, match="vector_distance_metric: is not a distance of vectors"):
         compare(real, synthetic).association_distance(metric="MAX")
+
+
+def test_a_missing_engine_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "artifact_core", None)
+    with pytest.raises(
+        MissingExtraError, match=r"'artifact-core', which is not.*\n.*artifact\[artifact-core\]"
+    ):
+        TableComparisonPlan.of("MEAN_JS_DISTANCE", engine="artifact-core")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from functorch_artifact.plans import ArtifactPlan
 from functorch_artifact.report import Report
+from functorch_artifact.table_comparison.artifact_core import Engine, by_artifact_core
 from functorch_artifact.table_comparison.artifacts import (
     TableComparisonScoreCollectionType,
     TableComparisonScoreType,
@@ -29,7 +30,9 @@ class TableComparisonPlan(ArtifactPlan[Comparison]):
     """Say which artifacts to compute: by the hooks of a subclass, or by value with `of`.
 
     Raises:
-        ConfigurationError: an artifact is there twice, or a hook returns another hook's kind.
+        ConfigurationError: an artifact is there twice, a hook returns another hook's kind, or the
+            engine lacks an artifact.
+        MissingExtraError: the engine is not installed.
 
     Example:
         >>> class Brief(TableComparisonPlan):
@@ -43,6 +46,15 @@ class TableComparisonPlan(ArtifactPlan[Comparison]):
     """
 
     toolkit = toolkit
+
+    engine: Engine = attrs.field(default="own", kw_only=True)
+    """Who computes the built-in artifacts: this library, or the package artifact-core, for numbers
+    that must equal an older experiment's."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.engine == "artifact-core":
+            object.__setattr__(self, "artifacts", by_artifact_core(self.artifacts))
 
     def evaluate(
         self, real: pd.DataFrame, synthetic: pd.DataFrame, spec: TabularSpec | None = None, *, noise: bool = True

@@ -40,6 +40,7 @@ figure { margin: 0 0 1.5rem; } figcaption { color: var(--dim); margin: 0.3rem 0;
 figure .picture { display: block; overflow-x: auto; background: #ffffff; border: 1px solid var(--line);
   border-radius: 0.5rem; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 0 2rem; }
 details summary { cursor: pointer; color: var(--accent); }
 @media (max-width: 40rem) { th, td { padding-right: 0.6rem; }
   figure img.wide-picture { max-width: none; width: 46rem; } }
@@ -125,6 +126,12 @@ def picture(title: str, png: bytes) -> str:
     )
 
 
+def cards(*parts: str) -> str:
+    """Put pieces of HTML side by side, as far as the screen is wide enough; nothing if there is none."""
+    inside = "\n".join(f"<div>{part}</div>" for part in parts if part)
+    return f'<div class="cards">\n{inside}\n</div>' if inside else ""
+
+
 def folded(title: str, *parts: str) -> str:
     """Hide HTML behind a title to be clicked on; nothing if there is none."""
     inside = "\n".join(part for part in parts if part)
@@ -137,7 +144,7 @@ def cell(value: Any) -> str:
         return "&ndash;"
     if _is_number(value) and not isinstance(value, int):
         return escape(f"{value:.4g}")
-    return escape(str(value))
+    return escape(str(value)).replace("_", "_<wbr>")  # long names of scores may be broken there
 
 
 def escape(text: str) -> str:

@@ -146,7 +146,7 @@ class Report:
 
     def _scores_html(self) -> str:
         single = [finding for finding in self.findings if isinstance(finding.value, Score)]
-        parts = [_score_table("score", single)]
+        parts = []
         for finding in self.findings:
             if isinstance(finding.value, ScoreCollection):
                 title = f"<h3>{pages.escape(finding.name)}{_reading(finding.scale)}</h3>"
@@ -157,7 +157,7 @@ class Report:
                     for key, (_, value, noise) in zip(keys, _numbers(finding), strict=True)
                 ]
                 parts.append(title + pages.table(["of", "value", "noise floor", "why" if reasons else ""], rows))
-        return "\n".join(part for part in parts if part)
+        return _score_table("score", single) + pages.cards(*parts)
 
     def _arrays_html(self) -> list[str]:
         parts = []

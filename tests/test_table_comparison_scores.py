@@ -283,7 +283,5 @@ def test_parameters_of_the_reference_are_taken():
 
 def test_a_missing_engine_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "artifact_core", None)
-    with pytest.raises(
-        MissingExtraError, match=r"'artifact-core', which is not.*\n.*artifact\[artifact-core\]"
-    ):
+    with pytest.raises(MissingExtraError, match=r"'artifact-core', which is not.*\n.*artifact\[artifact-core\]"):
         TableComparisonPlan.of("MEAN_JS_DISTANCE", engine="artifact-core")

@@ -134,6 +134,7 @@ def tsne(
     _points(figure, axes, placed, random)
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -196,7 +197,7 @@ def _linear_up_to(values: Floats) -> float | None:
     sizes = np.abs(values[values != 0.0])
     if sizes.size == 0 or sizes.max() < 50.0 * sizes.min():
         return None
-    return float(max(sizes.min(), sizes.max() * 1e-6))
+    return float(max(sizes.min(), sizes.max() * 1e-12))
 
 
 def _projected(comparison: Comparison, projection: Projection, what: str) -> Figure:

@@ -162,8 +162,12 @@ def _category_shares(comparison: Comparison, name: str) -> tuple[list[str], Floa
 
 
 def _missing(comparison: Comparison, name: str) -> str:
-    """Say how much of a numeric column is missing, if any is; categories have a bar for it."""
+    """Say how much of a numeric column is missing or infinite, if any is; categories have a bar for it."""
     if name not in comparison.spec.numeric:
         return ""
-    shares = comparison.real.missing[name], comparison.synthetic.missing[name]
-    return f"\nmissing: {shares[0]:.1%} real, {shares[1]:.1%} synthetic" if any(shares) else ""
+    sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
+    said = ""
+    for what, test in (("missing", np.isnan), ("infinite", np.isinf)):
+        shares = [float(test(values).mean()) for values in sides]
+        said += f"\n{what}: {shares[0]:.1%} real, {shares[1]:.1%} synthetic" if any(shares) else ""
+    return said

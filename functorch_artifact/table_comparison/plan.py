@@ -15,13 +15,13 @@ import pandas as pd
 
 from functorch_artifact.plans import ArtifactPlan
 from functorch_artifact.report import Report
-from functorch_artifact.table_comparison.artifact_core import Engine, by_artifact_core
 from functorch_artifact.table_comparison.artifacts import (
     TableComparisonScoreCollectionType,
     TableComparisonScoreType,
     toolkit,
 )
 from functorch_artifact.table_comparison.comparison import Comparison, Reference
+from functorch_artifact.table_comparison.engine import Engine, by_artifact_core
 from functorch_artifact.table_comparison.spec import TabularSpec
 
 

@@ -7,7 +7,6 @@ Floor 9.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from functorch_artifact.compiling import CompiledStep, explain
 from functorch_artifact.contracts import BatchResult
 from functorch_artifact.errors import CallbackError, ConfigurationError, DataError
 from functorch_artifact.fingerprint import fingerprint
+from functorch_artifact.finiteness import nonfinite_loss, nonfinite_parameter
 from functorch_artifact.fit_result import FitResult
 from functorch_artifact.fs import DISK, Fs
 from functorch_artifact.program import Program
@@ -33,7 +33,7 @@ from functorch_artifact.routines import Background, Failure, Observation, Outcom
 from functorch_artifact.run_directory import Resume, RunDirectory
 from functorch_artifact.run_store import RunStore, StoragePolicy, identity, run_info
 from functorch_artifact.signals import Interrupts
-from functorch_artifact.step import TrainState, TrainStep, device_of, nonfinite_loss
+from functorch_artifact.step import TrainState, TrainStep, device_of
 from functorch_artifact.stoppers import Stop, Verdict
 from functorch_artifact.tracking import Delivery, Filesystem
 from functorch_artifact.tracking.journal import Part
@@ -50,7 +50,7 @@ class ScoreWarning(UserWarning):
 
 
 class NonfiniteLossWarning(UserWarning):
-    """Batches with a NaN or infinite loss were skipped, as the program's policy is."""
+    """Batches with a NaN or infinite loss or gradient, over which the program's policy is to go on."""
 
 
 def fit(
@@ -114,18 +114,20 @@ def fit(
             store = stack.enter_context(RunStore(directory, program.checkpoint, found, on_storage_error))
             state = store.resume(state)
             if int(state.step):
-                reporter.say(f"continues {directory.path} after epoch {int(state.epoch)}, step {int(state.step)}")
+                reporter.say(f"found {directory.path} after epoch {int(state.epoch)}, step {int(state.step)}")
         everyones, own = _clients(program, tracking_client, store)
         journal = None if store is None else store.open_journal
         delivery = stack.enter_context(Delivery(everyones, own, journal=journal, patience=patience))
         info = run_info(program, None if store is None else store.path)
+        finished = None
         if store is not None:
+            finished = store.finished(state, info)
             store.begin(info)
         delivery.open(info)
         helper = stack.enter_context(opened(background))
         with Interrupts() as interrupts, purity.checking(program.purity == "check"):
             loop = _Loop(program, store, delivery, reporter, interrupts, helper)
-            state, reason = loop.run(state)
+            state, reason = loop.run(state, finished)
         for name in program.scores_read:
             if len(state.scores) and name not in state.scores.names:
                 warnings.warn(f"the score {name!r} was never logged, so it decided nothing", ScoreWarning, stacklevel=2)
@@ -144,6 +146,14 @@ class _Batches:
     observations: list[Observation] = attrs.field(factory=list)
     failures: list[Failure] = attrs.field(factory=list)
     losses: list[Tensor] = attrs.field(factory=list)
+    held_back: list[Tensor] = attrs.field(factory=list)  # bool [], under the policies that hold steps back
+
+    def bad(self) -> list[int]:
+        """List the batches with a loss or a gradient that is not finite, from 0 on."""
+        if not self.losses:
+            return []
+        found: Tensor = torch.stack(self.held_back) if self.held_back else ~torch.isfinite(torch.stack(self.losses))
+        return [int(index) for index in found.nonzero().flatten()]
 
 
 @attrs.define(eq=False)
@@ -176,21 +186,25 @@ class _Loop:
         self._interrupts = interrupts
         self._background = background
         self._later: list[_Later] = []
+        self._saved: tuple[int, int] | None = None  # the position of the latest checkpoint
         self._n_told = 0  # builds of the step
 
-    def run(self, state: TrainState) -> tuple[TrainState, str]:
-        """Train from a state until the stopper, or a loss that is not finite, says stop; say why."""
+    def run(self, state: TrainState, finished: str | None = None) -> tuple[TrainState, str]:
+        """Train from a state until the stopper, or what is not finite, says stop; say why.
+
+        A run that has `finished`, for the reason given, only has its last artifacts completed.
+        """
         self._repeat_artifacts(state)
-        verdict = self._verdict(state)
+        verdict = self._verdict(state) if finished is None else Stop(finished)
         while not isinstance(verdict, Stop):
             if self._interrupts.asked:
                 self._leave(state)
             state, stop = self._epoch(state)
-            if stop is not None:  # within the epoch, which is begun anew if the run is continued
-                self._collect(wait=True)
-                return state, stop.reason
-            verdict = self._verdict(state)
-            if self._store is not None and (isinstance(verdict, Stop) or self._store.due(int(state.epoch))):
+            if stop is not None and int(state.batch):  # within the epoch, which is begun anew if the run goes on
+                verdict = stop
+                break
+            verdict = stop or self._verdict(state)
+            if isinstance(verdict, Stop) or (self._store is not None and self._store.due(int(state.epoch))):
                 self._save(state)
         self._collect(wait=True)
         return state, verdict.reason
@@ -208,26 +222,28 @@ class _Loop:
             state, output = purity.call("the training step", self._step.__call__, state, batch)
             step += 1
             seen.losses.append(output["loss"])
+            if "held_back" in output:
+                seen.held_back.append(output["held_back"])
             if program.batch_routine is not None:
                 result: BatchResult[Any, Any] = BatchResult(batch, cast(Any, output), trees.n_examples(batch))
                 observed, failed = program.batch_routine.observe(result, epoch, step)
                 seen.observations += observed
                 seen.failures += failed
-            if program.nonfinite == "stop" and device.type == "cpu" and not math.isfinite(seen.losses[-1].item()):
+            if program.nonfinite == "stop" and device.type == "cpu" and bool(seen.held_back[-1]):
                 break
             if self._interrupts.asked or (self._store is not None and self._store.due_step(step)):
-                part = self._batches_part(seen, epoch)
-                if (stop := self._judge_losses(seen, epoch, state, part)) is not None:
+                part, stop = self._settle(seen, state)
+                if stop is not None:
                     return state, stop
                 self._judge_failures([*seen.failures, *self._commit(epoch, step, part)])
                 seen = _Batches(step)
-                self._save(state)
                 if self._interrupts.asked:
                     self._leave(state)
-        if step == int(state.step) - int(state.batch) and start == 0:
+                self._save(state)
+        if int(state.batch) == 0:
             raise _empty()
-        part = self._batches_part(seen, epoch)
-        if (stop := self._judge_losses(seen, epoch, state, part)) is not None:
+        part, stop = self._settle(seen, state)
+        if stop is not None:
             return state, stop
         validated: list[tuple[TrackingClient | None, Outcome]] = []
         later: list[_Later] = []
@@ -238,18 +254,18 @@ class _Loop:
             later += [_Later(f"{name}:{number}", client, pending) for number, pending in enumerate(outcome.pending)]
             if self._interrupts.asked:  # validation is begun anew; the batches are done
                 self._commit(epoch, step, part)
-                self._save(state)
                 self._leave(state)
-        parts = [attrs.evolve(part, complete=True), self._part("epoch", validated)]
+        parts = [attrs.evolve(part, complete=True), self._part("epoch", step, validated)]
         refused = self._commit(epoch, step, *parts, *(Part(each.part, complete=False) for each in later))
         self._later += later
         self._judge_failures([*seen.failures, *(f for _, outcome in validated for f in outcome.failures), *refused])
         found = scores(record for _, outcome in validated for record in outcome.records)
+        found, stop = program.judged(found, epoch)
         state = program.advance(state, found)
         self._reporter.epoch(epoch, found)
         self._tell_builds()
         self._collect()
-        return state, None
+        return state, stop
 
     def _tell_builds(self) -> None:
         builds = explain(self._step).builds
@@ -258,23 +274,48 @@ class _Loop:
             self._reporter.say(told)
         self._n_told = len(builds)
 
-    def _batches_part(self, seen: _Batches, epoch: int) -> Part:
-        """Read what was observed, once; failures to read are added to those seen."""
-        routine = self._program.batch_routine
-        if routine is None:
-            return Part("batches", since=seen.since, complete=False)
-        outcome = routine.finish(seen.observations, epoch)
-        seen.failures += outcome.failures
-        part = self._part("batches", [(routine.tracking_client, Outcome(outcome.records, tuple(seen.failures)))])
-        return attrs.evolve(part, since=seen.since, complete=False)
+    def _settle(self, seen: _Batches, state: TrainState) -> tuple[Part, Stop | None]:
+        """Read what was seen of the batches, once, and do as the policy says where it is not finite.
 
-    def _part(self, name: str, outcomes: Iterable[tuple[TrackingClient | None, Outcome]]) -> Part:
+        Where that ends the run, what was seen is committed first.
+        """
+        program, epoch, step = self._program, int(state.epoch) + 1, int(state.step)
+        client, outcome = None, Outcome()
+        if program.batch_routine is not None:
+            client, outcome = (
+                program.batch_routine.tracking_client,
+                program.batch_routine.finish(seen.observations, epoch),
+            )
+            seen.failures += outcome.failures
+        error, bad = None, seen.bad()
+        if bad:
+            first = seen.since + bad[0] + 1
+            batch = int(state.batch) - (step - first)
+            error = nonfinite_loss(first, epoch, batch, seen.losses[bad[0]].item())
+        elif program.nonfinite == "raise":
+            error = nonfinite_parameter(state.params, step, epoch)
+        failures = seen.failures if error is None else [*seen.failures, Failure("loss", epoch, None, error)]
+        part = self._part("batches", step, [(client, Outcome(outcome.records, tuple(failures)))])
+        part = attrs.evolve(part, since=seen.since, complete=False)
+        if error is None:
+            return part, None
+        if program.nonfinite in ("raise", "stop"):
+            self._commit(epoch, step, part)
+            if program.nonfinite == "raise":
+                raise error
+            return part, Stop(str(error).splitlines()[0])
+        verb = "skipped" if program.nonfinite == "skip" else "went on after"
+        what = f"{verb} {len(bad)} of {len(seen.losses)} batches; the first: {error}"
+        warnings.warn(what, NonfiniteLossWarning, stacklevel=2)
+        return part, None
+
+    def _part(self, name: str, step: int, outcomes: Iterable[tuple[TrackingClient | None, Outcome]]) -> Part:
         held = [(self._delivery.addressee(client), outcome) for client, outcome in outcomes]
         return Part(
             name,
             [(record, addressee) for addressee, outcome in held for record in outcome.records],
             [
-                FailureRow(each.epoch, int(each.epoch), each.callback, each.split, each.what)
+                FailureRow(each.epoch, step, each.callback, each.split, each.what)
                 for _, outcome in held
                 for each in outcome.failures
             ],
@@ -288,15 +329,19 @@ class _Loop:
 
     def _save(self, state: TrainState) -> None:
         """Write a checkpoint; what an earlier epoch still computes could not be computed again after it."""
-        if self._store is None:
+        position = (int(state.epoch), int(state.batch))
+        if self._store is None or self._saved == position:
             return
         past = int(state.epoch) + (1 if int(state.batch) else 0)
         self._collect(before=past)
         tracker = self._program.tracker
         best = None if tracker is None else tracker.best(state.tracker)
         self._store.checkpoint(state, best=() if best is None else (int(best.epoch),))
+        self._saved = position
 
     def _leave(self, state: TrainState) -> NoReturn:
+        """Leave because a signal asked for it, with a checkpoint of the state."""
+        self._save(state)
         where = f"after epoch {int(state.epoch)}, batch {int(state.batch)} (step {int(state.step)})"
         if self._store is None:
             raise self._interrupts.interruption(f"interrupted {where}; nothing is kept, for the run has no directory")
@@ -313,7 +358,7 @@ class _Loop:
             if wait or epoch < before or each.pending.done():
                 outcome = each.pending.result()
                 failures += outcome.failures
-                failures += self._commit(epoch, step, self._part(each.part, [(each.client, outcome)]))
+                failures += self._commit(epoch, step, self._part(each.part, step, [(each.client, outcome)]))
             else:
                 left.append(each)
         self._later = left
@@ -330,25 +375,7 @@ class _Loop:
             ):
                 self._later += [_Later(f"{name}:{n}", client, each) for n, each in enumerate(outcome.pending)]
                 if not outcome.pending:
-                    self._commit(epoch, step, self._part(f"{name}:0", [(client, outcome)]))
-
-    def _judge_losses(self, seen: _Batches, epoch: int, state: TrainState, part: Part) -> Stop | None:
-        """Do as the policy says at a loss that is not finite; before it ends the run, commit the batches."""
-        if not seen.losses or not (bad := (~torch.isfinite(torch.stack(seen.losses))).nonzero().flatten().tolist()):
-            return None
-        program, step = self._program, seen.since + bad[0] + 1
-        batch = int(state.batch) - len(seen.losses) + bad[0] + 1
-        error = nonfinite_loss(step, epoch, batch, seen.losses[bad[0]].item())
-        if program.nonfinite in ("raise", "stop"):
-            self._commit(epoch, int(state.step), part)
-        if program.nonfinite == "raise":
-            raise error
-        if program.nonfinite == "stop":
-            return Stop(str(error).splitlines()[0])
-        what = f"{len(bad)} of {len(seen.losses)} batches; the first: {error}"
-        verb = "skipped" if program.nonfinite == "skip" else "went on after"
-        warnings.warn(f"{verb} {what}", NonfiniteLossWarning, stacklevel=2)
-        return None
+                    self._commit(epoch, step, self._part(f"{name}:0", step, [(client, outcome)]))
 
     def _judge_failures(self, failures: list[Failure]) -> None:
         """Do as the policy says where callbacks raised; each is named once."""

@@ -77,7 +77,7 @@ class OptimizerError(FunctorchArtifactError, ValueError):
 
 
 class ScoreError(FunctorchArtifactError, LookupError):
-    """A score that is asked for but was never logged, or is logged twice."""
+    """A score that is asked for but was never logged, is logged twice, or must be finite and is not."""
 
 
 class CallbackError(FunctorchArtifactError, RuntimeError):

@@ -7,6 +7,7 @@ Floor 6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
@@ -24,7 +25,7 @@ from functorch_artifact.optimizers import GradientTransformation, ema_params
 from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
-from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData
+from functorch_artifact.stoppers import EarlyStopper, Stop, StopperUpdateData
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -43,7 +44,12 @@ class Program:
         loader_routines: callbacks over loaders, at the end of an epoch.
         artifact_routines: validation of the whole model, at the end of an epoch.
         checkpoint: when to write checkpoints, if the run has a directory.
-        nonfinite: what happens at a loss that is not finite; see `train_step`.
+        nonfinite: what happens at a loss or a gradient that is not finite; see `train_step`. Under
+            `raise`, parameters that are no longer finite at the end of an epoch end the run too, so
+            that no checkpoint holds any.
+        nonfinite_scores: what happens at a score that is not finite: by default it is logged and
+            kept as what it is (`record`), and is never the best; `raise`; `skip`: it is logged, but
+            optimizer, tracker and stopper do not hear of it; `stop` the run after the epoch.
         on_callback_error: whether a callback that raises ends the run or is a warning.
         evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
@@ -75,6 +81,7 @@ class Program:
     artifact_routines: tuple[ArtifactRoutine[Any], ...] = attrs.field(converter=as_tuple, default=())
     checkpoint: CheckpointCallback | None = attrs.field(factory=CheckpointCallback)
     nonfinite: NonfinitePolicy = "raise"
+    nonfinite_scores: NonfinitePolicy = "record"
     on_callback_error: Literal["raise", "warn"] = "raise"
     evaluate: Literal["latest", "ema"] = "latest"
     mode: Mode = "eager"
@@ -99,7 +106,8 @@ class Program:
                 fix="wrap the dataset in functorch_artifact.DataLoader",
             )
         for name, choices in (
-            ("nonfinite", ("raise", "skip", "stop", "record")),
+            ("nonfinite", get_args(NonfinitePolicy)),
+            ("nonfinite_scores", get_args(NonfinitePolicy)),
             ("on_callback_error", ("raise", "warn")),
             ("evaluate", ("latest", "ema")),
             ("mode", get_args(Mode)),
@@ -192,6 +200,22 @@ class Program:
             stopper=self.stopper,
             stopper_data=self.stopper_data or _stopper_data,
         )
+
+    def judged(self, scores: dict[str, float], epoch: int) -> tuple[dict[str, float], Stop | None]:
+        """Give the scores that count, and whether to stop, by `nonfinite_scores`.
+
+        Raises:
+            ScoreError: a score is not finite, and the policy is `raise`.
+        """
+        bad = [name for name, value in scores.items() if not math.isfinite(value)]
+        if not bad or self.nonfinite_scores == "record":
+            return scores, None
+        where, problem = f"score {bad[0]!r}, epoch {epoch}", f"is {scores[bad[0]]}"
+        if self.nonfinite_scores == "raise":
+            raise ScoreError(problem, where=where, expected="a finite number", fix="pass nonfinite_scores='record'")
+        if self.nonfinite_scores == "stop":
+            return scores, Stop(f"{where}: {problem}")
+        return {name: value for name, value in scores.items() if name not in bad}, None
 
     def _criterion(self, state: TrainState) -> Any:
         return self.tracker.criterion(state.scores.latest()) if isinstance(self.tracker, ScoreTracker) else None

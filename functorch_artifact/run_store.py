@@ -12,9 +12,10 @@ what comes after it is made again and replaces itself.
 from __future__ import annotations
 
 import platform
+import sqlite3
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias
 
@@ -31,7 +32,6 @@ from functorch_artifact.records import Record, RunInfo
 from functorch_artifact.run_directory import RunDirectory, storage
 from functorch_artifact.step import TrainState, device_of
 from functorch_artifact.tracking.journal import Journal, Part
-from functorch_artifact.tracking.journal_reader import Outcome
 
 StoragePolicy: TypeAlias = Literal["raise", "warn"]
 """What happens when the run's directory cannot be written to."""
@@ -86,10 +86,11 @@ class RunStore:
 
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         try:
-            self._on_error = "warn"  # an error that ends the run must not be hidden by another
             if error is not None and not self._ended:
                 stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-                self._end("interrupted" if stopped else "failed", str(error) or type(error).__name__)
+                reason = str(error) or type(error).__name__
+                with suppress(OSError, sqlite3.Error):  # an error that ends the run must not be hidden by another
+                    self._journal.end("interrupted" if stopped else "failed", reason)
         finally:
             self._journal.close()
             self.directory.release()
@@ -119,6 +120,18 @@ class RunStore:
                 stacklevel=3,
             )
         return state
+
+    def finished(self, state: TrainState, info: RunInfo) -> str | None:
+        """Say why the run of this very program has finished in this state; `None` if it goes on.
+
+        With another stopper, for one, it may go on from there.
+        """
+        sessions = self._journal.sessions()
+        same = dict(self._journal.info().parameters) == dict(info.parameters)
+        last = self._journal.last_epoch()
+        if not sessions or sessions[-1].outcome != "finished" or not same or last != int(state.epoch):
+            return None
+        return sessions[-1].reason
 
     def begin(self, info: RunInfo) -> None:
         """Note in the journal that this process works on the run."""
@@ -165,13 +178,10 @@ class RunStore:
 
     def finish(self, reason: str) -> None:
         """Note in the journal that the run has finished, and why."""
-        self._end("finished", reason)
-
-    def _end(self, outcome: Outcome, reason: str) -> None:
         self._ended = True
         with self._guarded("the journal"):
             self.directory.check()
-            self._journal.end(outcome, reason)
+            self._journal.end("finished", reason)
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:

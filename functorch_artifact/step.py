@@ -20,6 +20,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from functorch_artifact import keys, purity, trees
 from functorch_artifact import precision as precisions
 from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
+from functorch_artifact.finiteness import all_finite, nonfinite_loss
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
@@ -33,7 +34,7 @@ LossFunction = Callable[[Any, Any], Tensor]
 """`loss(output, batch)`: the scalar to minimise."""
 
 NonfinitePolicy = Literal["raise", "skip", "stop", "record"]
-"""What happens at a loss that is NaN or infinite."""
+"""What happens at a loss or a gradient that is NaN or infinite."""
 
 
 @trees.node
@@ -193,6 +194,9 @@ class TrainStep:
                 params, opt_state = _choose(unspoilt, (params, opt_state), (state.params, state.opt_state))
             if self.nonfinite in ("skip", "stop"):
                 finite = torch.isfinite(output["loss"])
+                if unspoilt is None:  # with a loss scale, gradients overflow now and then
+                    finite = all_finite(grads, finite)
+                output["held_back"] = ~finite
                 params, buffers, opt_state = _choose(
                     finite, (params, buffers, opt_state), (state.params, state.buffers, state.opt_state)
                 )
@@ -222,8 +226,10 @@ def train_step(
         model: the module, or what `functional` made of it.
         tx: the optimizer.
         loss: `loss(output, batch)`; by default the output's own `loss`.
-        nonfinite: at a NaN or infinite loss, `raise`; or leave parameters, buffers and optimizer
-            as they were and go on (`skip`), or end the run (`stop`, which `fit` carries out).
+        nonfinite: at a loss that is NaN or infinite, `raise`; leave parameters, buffers and
+            optimizer as they were and go on (`skip`), or end the run (`stop`, which `fit` carries
+            out); or take the step and go on (`record`). `skip` and `stop` look at the gradients
+            too, and the output says whether the step was `held_back`: bool [].
         precision: what the model is computed in: `fp32`, or `tf32`, `bf16`, `fp16`, with parameters
             and optimizer as they are; see `functorch_artifact.precision`. In fp16 a step whose
             gradients overflow changes nothing but the loss scale.
@@ -357,16 +363,6 @@ def advance(
 def device_of(variables: HasVariables) -> torch.device:
     """Find the device that a model's parameters are on."""
     return next((leaf.device for leaf in variables.params.values()), torch.device("cpu"))
-
-
-def nonfinite_loss(step: int, epoch: int, batch: int, value: float) -> LossError:
-    """Make the error for a loss that is NaN or infinite."""
-    return LossError(
-        f"the loss is {value}",
-        where=f"step {step} (epoch {epoch}, batch {batch})",
-        expected="a finite number",
-        fix="lower the learning rate, clip gradients, check the data; or pass nonfinite='skip' or 'stop'",
-    )
 
 
 def with_loss(raw: Any, batch: Any, loss: LossFunction | None, *, required: bool = True) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         resume: Resume = "auto",
         seed: int = 0,
         nonfinite: NonfinitePolicy = "raise",
+        nonfinite_scores: NonfinitePolicy = "record",
         on_callback_error: Literal["raise", "warn"] = "raise",
         evaluate: Literal["latest", "ema"] = "latest",
         precision: Precision = "fp32",
@@ -84,7 +85,8 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             run: the run's directory; see `fit`.
             resume: `auto` to start the run or continue it; `never`, or `must`; see `fit`.
             seed: the source of all randomness of the run.
-            nonfinite: what happens at a loss that is not finite; see `train_step`.
+            nonfinite: what happens at a loss or a gradient that is not finite; see `Program`.
+            nonfinite_scores: what happens at a score that is not finite; see `Program`.
             on_callback_error: whether a callback that raises ends the run or is a warning.
             evaluate: the model that is validated, tracked and returned; see `Program`.
             precision: what the model is computed in; see `train_step`.
@@ -119,6 +121,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             else artifact_routine,
             checkpoint=cls._get_checkpoint_callback(client),
             nonfinite=nonfinite,
+            nonfinite_scores=nonfinite_scores,
             on_callback_error=on_callback_error,
             evaluate=evaluate,
             precision=precision,

@@ -211,6 +211,11 @@ class JournalReader:
         (when,) = self._connection.execute("SELECT max(time) FROM commits WHERE time < ?", (before,)).fetchone()
         return None if when is None else float(when)
 
+    def last_epoch(self) -> int:
+        """Find the latest epoch of which anything was committed; 0 before there is one."""
+        (epoch,) = self._connection.execute("SELECT max(epoch) FROM commits").fetchone()
+        return epoch or 0
+
     def failures(self) -> list[FailureRow]:
         """List the callbacks that raised."""
         query = "SELECT epoch, step, callback, split, error FROM failures ORDER BY rowid"

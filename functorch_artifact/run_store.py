@@ -177,8 +177,12 @@ class RunStore:
             self._checkpoints.save(int(state.epoch), state, batch=int(state.batch), notes=self._fingerprint, keep=best)
 
     def finish(self, reason: str) -> None:
-        """Note in the journal that the run has finished, and why."""
+        """Note in the journal that the run has finished, and why, unless records of it are still not there."""
         self._ended = True
+        if self._late:
+            self._flush()
+        if self._late:
+            return
         with self._guarded("the journal"):
             self.directory.check()
             self._journal.end("finished", reason)

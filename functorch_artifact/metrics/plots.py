@@ -35,6 +35,7 @@ _N_BINS: Final = 40
 _MOST_LABELLED: Final = 20
 _MOST_NAMED: Final = 40
 _MOST_CELLS: Final = 100
+_RESOLUTION: Final = 2048  # four times the width of a picture, in pixels
 _LONGEST_NAME: Final = 16
 _RATES: Final = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 
@@ -255,13 +256,24 @@ def _draw_lines(axes: Axes, lines: Mapping[str, tuple[Floats, Floats]], emphasis
     colours, alpha = iter(_SEVERAL), min(0.4, 15 / len(lines))
     if not named:
         axes.plot([], [], color=_GREY, linewidth=0.8, label=f"{len(lines) - (emphasis in lines):,} classes")
-    for name, (x, y) in lines.items():
+    for name, line in lines.items():
+        x, y = _visible(*line)
         if name == emphasis and len(lines) > 1:
             axes.plot(x, y, color="black", linewidth=2.2, label=_shorten(name, 40), zorder=3)
         elif named:
             axes.plot(x, y, color=next(colours), linewidth=1.7, label=_shorten(name, 40))
         else:
             axes.plot(x, y, color=_GREY, linewidth=0.6, alpha=alpha)
+
+
+def _visible(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Leave out points too close to the one before to be told apart."""
+    if len(x) <= _RESOLUTION:
+        return x, y
+    places = [np.rint(each * (_RESOLUTION / (np.ptp(each) or 1.0))) for each in (x, y)]
+    moved = np.any([np.diff(each) != 0 for each in places], axis=0)
+    kept = np.concatenate([[True], moved[:-1] | moved[1:], [True]])
+    return x[kept], y[kept]
 
 
 def _figure(width: float, height: float, title: str) -> Figure:

@@ -3,9 +3,10 @@
 # make test    everything that must pass: lint, types, tests and laws; ARGS="-k folds" selects tests
 # make conformance   the part of `test` that puts every tracking client to its backend
 # make test-faults   the faults of docs/reliability.md, in full numbers
-# make peers   the part of `test` that compares table comparison with artifact-core and SDMetrics, on pandas 2
+# make peers   the part of `test` that compares domains with artifact-core and SDMetrics, on pandas 2
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
+# make bench-classes   what judging predictions costs, beside artifact-core
 # make clean   remove all that make has made
 #
 # The first target makes .venv with PYTHON; later ones reuse it until the requirements change.
@@ -19,7 +20,7 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo demo-classifier demo-digits test conformance peers lint bench clean
+.PHONY: demo demo-classifier demo-digits test conformance peers lint bench bench-classes clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)
@@ -40,7 +41,8 @@ conformance: build/envs/trackers/.installed
 	build/envs/trackers/bin/python -m pytest conformance_tests
 
 peers: build/envs/artifact-core/.installed
-	build/envs/artifact-core/bin/python -m pytest peer_tests tests/test_table_comparison.py tests/test_table_comparison_scores.py
+	build/envs/artifact-core/bin/python -m pytest peer_tests tests/test_table_comparison.py tests/test_table_comparison_scores.py \
+	tests/test_binary_classification.py tests/test_classification.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -50,6 +52,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/steps.py $(ARGS)
+
+bench-classes: build/envs/artifact-core/.installed
+	build/envs/artifact-core/bin/python benchmarks/validation_classes.py $(ARGS)
 
 # pyproject.toml asks for what the package needs; requirements-dev.txt pins it, so no dependency is
 # resolved a second time and the build runs with the pinned backend.

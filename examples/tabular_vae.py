@@ -22,6 +22,7 @@ from functorch_artifact import (
     DataLoader,
     DataLoaderRoutine,
     ResidentDataset,
+    RunReader,
     keys,
     optimizers,
     tracking,
@@ -160,6 +161,8 @@ def main() -> None:
         print(result.best_model.generate(GenerationParams(5)).to_string(index=False))
     print(f"\nscores and plots: {config.run_dir}")
     print(f"curves:           tensorboard --logdir {config.run_dir}")
+    with RunReader(config.run_dir) as run:
+        print(f"report:           {run.to_html(config.run_dir / 'report.html').absolute()} (open it in a browser)")
 
 
 def loader(codec: TableCodec, table: pd.DataFrame, *, shuffle: bool = False) -> DataLoader[VAEInput]:

@@ -52,9 +52,7 @@ def examine() -> dict[str, list[Fact]]:
 def versions() -> list[Fact]:
     """Read the versions of what every run uses."""
     found = [Fact(PACKAGE, _version(PACKAGE) or "used from its source, not installed")]
-    found.append(
-        Fact("python", f"{platform.python_version()} on {platform.platform(terse=True)}, {platform.machine()}")
-    )
+    found.append(Fact("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"))
     for package in _PACKAGES:
         version = _version(package)
         found.append(Fact(package, version or "missing", None if version else False))

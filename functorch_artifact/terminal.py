@@ -180,4 +180,4 @@ def _best(reader: RunReader) -> str:
 def _at_best(reader: RunReader) -> dict[str, float]:
     best, scores = reader.best_score, reader.scores
     upto = scores if best is None else scores.loc[: best.epoch]
-    return {str(name): float(value) for name, value in upto.ffill().iloc[-1].items()} if len(upto) else {}
+    return {str(name): float(value) for name, value in upto.ffill().iloc[-1].dropna().items()} if len(upto) else {}

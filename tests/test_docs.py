@@ -72,6 +72,37 @@ def test_the_page_on_validation_lists_every_artifact_as_it_is(heading, domain):
     assert rows == expected
 
 
+def test_the_page_on_the_command_line_shows_what_it_prints(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from functorch_artifact import cli, tracking
+
+    page, kinds = ROOT / "docs" / "command-line.md", tracking.targets.KINDS
+    monkeypatch.chdir(tmp_path)
+    run(page)
+    shown = "".join(re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL))
+    commands = re.findall(r"^\$ functorch-artifact (.*)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE)
+    assert {command.split()[0] for command, _ in commands} == set(cli.commands().commands)
+    for command, output in commands:
+        done = CliRunner().invoke(cli.commands(), command.split())
+        assert done.exit_code == 0
+        if command == "doctor":  # what it finds depends on the machine, what it looks at does not
+            titles = [re.findall(r"^ +(\w+)\n─", each, re.MULTILINE) for each in (output, done.output)]
+            assert titles[0] == titles[1] == ["Versions", "Devices", "Compiling", "Extras"]
+        else:
+            assert words(done.output) == words(output)
+    rows = re.findall(r"^\| `(\w+)` \| (?:.*) \| (.*?) ?\|$", page.read_text(), re.MULTILINE)
+    options = {kind: set(tracking.targets.options(make)) - {place} for kind, (make, place) in kinds.items()}
+    assert {kind: set(re.findall(r"`(\w+)`", listed)) for kind, listed in rows} == options
+
+
+def words(output):
+    """Take an output apart into words and numbers, without what a clock or a folder tells."""
+    output = re.sub(r"^started .*|^took .*|^wrote .*|^─+$", "", output, flags=re.MULTILINE)
+    number = re.compile(r"-?\d+\.\d+")
+    return [pytest.approx(float(each), rel=0.02) if number.fullmatch(each) else each for each in output.split()]
+
+
 @pytest.mark.parametrize(
     ("page", "link"),
     [(page, link) for page in PAGES for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())],

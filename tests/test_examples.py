@@ -62,6 +62,8 @@ def test_the_demo_runs(tmp_path):
     )
     assert "stopped after 5 epochs" in done.stdout
     assert f"tensorboard --logdir {run}" in done.stdout
+    assert f"{run / 'report.html'} (open it in a browser)" in done.stdout
+    assert "at epoch 5" in (run / "report.html").read_text()
     scores = pd.read_csv(run / "scores.csv")
     assert {"VAL_LOSS", "TRAIN_LOSS", "MEAN_JS_DISTANCE", "CORRELATION_DISTANCE", "JS_DISTANCE/price"} <= set(
         scores["name"]

@@ -73,4 +73,4 @@ def test_options_take_the_types_of_the_clients_arguments(monkeypatch):
 
 def test_every_kind_names_an_argument_of_its_client():
     for make, place in targets.KINDS.values():
-        assert place in targets._options(make)
+        assert place in targets.options(make)

@@ -58,7 +58,7 @@ def client_of(target: str) -> TrackingClient:
     where, mark, query = rest.rpartition("?")
     if not mark:
         where, query = rest, ""
-    types = _options(make)
+    types = options(make)
     given: dict[str, Any] = {place: where} if where else {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
@@ -75,7 +75,7 @@ def client_of(target: str) -> TrackingClient:
     return make(**given)
 
 
-def _options(make: Callable[..., TrackingClient]) -> dict[str, type]:
+def options(make: Callable[..., TrackingClient]) -> dict[str, type]:
     """List the arguments that can be written as text, with their types."""
     found: dict[str, type] = {}
     for name, parameter in inspect.signature(make).parameters.items():

@@ -185,6 +185,18 @@ def test_every_plot_draws_whatever_comes(labels: Any, results: Any, n_classes: i
     assert all(png.startswith(b"\x89PNG") for png in report.plots.values())
 
 
+def test_names_that_matplotlib_would_read_are_shown_as_they_are() -> None:
+    names = ["_hidden", "$\\frac{", "x" * 200, "two\nlines", "Größe"]
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(5), 40)
+    plan = ClassificationPlan.of(*ClassificationPlotType)
+    report = plan.evaluate([names[place] for place in generator.integers(0, 5, 40)], probabilities, ClassSpec(names))
+    assert report.failures == {}
+    pair = ClassSpec(names[:2])
+    report = plan.evaluate(names[:2] * 2, [[0.9, 0.1], [0.4, 0.6]] * 2, pair)
+    assert report.failures == {}
+
+
 def test_a_thousand_classes_are_judged() -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 1000, 2000)

@@ -17,7 +17,18 @@ ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
     0: {"errors", "trees"},
-    1: {"contracts", "records", "keys", "structure", "finiteness", "purity", "precision", "pages", "donation"},
+    1: {
+        "contracts",
+        "records",
+        "keys",
+        "structure",
+        "finiteness",
+        "purity",
+        "precision",
+        "pages",
+        "figures",
+        "donation",
+    },
     2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts"},
     3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
     4: {"routines", "step", "lowering"},

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from functorch_artifact.errors import MissingExtraError, UndefinedError
+from functorch_artifact.errors import UndefinedError
+from functorch_artifact.figures import BLUE, GREY, ORANGE, new_figure, shorten, style
 from functorch_artifact.metrics.calibration import Reliability
 from functorch_artifact.metrics.confusion import Normalization, normalize
 from functorch_artifact.metrics.statistics import Floats, Ints
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-BLUE: Final = "#1f6fb2"
-ORANGE: Final = "#e8743b"
-_GREY: Final = "#777777"
 _SEVERAL: Final = (
     BLUE, ORANGE, "#2a9d6f", "#b8425f", "#7b61a8", "#8a6d3b", "#4aa3c7", "#c2a000", "#5f6b7a", "#d17ba8",
 )  # fmt: skip
@@ -36,7 +34,6 @@ _MOST_LABELLED: Final = 20
 _MOST_NAMED: Final = 40
 _MOST_CELLS: Final = 100
 _RESOLUTION: Final = 2048  # four times the width of a picture, in pixels
-_LONGEST_NAME: Final = 16
 _RATES: Final = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 
 _NORMALIZED: Final[Mapping[Normalization, str]] = {
@@ -66,7 +63,7 @@ def matrix(counts: Ints, names: Sequence[Hashable], normalization: Normalization
         title += f"\ngroups of {together} classes, in their order"
     k, shares = len(names), normalize(counts, normalization)
     side = float(np.clip(0.62 * k, 3.2, 10.0))
-    figure = _figure(side + 1.6, side + 1.2, title)
+    figure = new_figure(side + 1.6, side + 1.2, title)
     axes = figure.subplots()
     greatest = float(shares.max(initial=0.0)) or 1.0
     signed = np.where(np.eye(k, dtype=bool), -shares, shares)
@@ -82,7 +79,7 @@ def matrix(counts: Ints, names: Sequence[Hashable], normalization: Normalization
         axes.set_xticks([])
         axes.set_yticks([])
     else:
-        ticks, size = [_shorten(name) for name in names], 9.0 if k <= _MOST_LABELLED else 6.0
+        ticks, size = [shorten(name) for name in names], 9.0 if k <= _MOST_LABELLED else 6.0
         rotation = 0 if max(map(len, ticks)) * k <= 12 * side else 45
         axes.set_xticks(
             range(k), ticks, rotation=rotation, ha="right" if rotation else "center", fontsize=size, parse_math=False
@@ -114,7 +111,7 @@ def curves(
     """
     figure, axes = _square(title, labels)
     if baseline is not None:
-        axes.plot(baseline[0], baseline[1], color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0, label=baseline[2])
+        axes.plot(baseline[0], baseline[1], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label=baseline[2])
     _draw_lines(axes, lines, emphasis)
     _legend(axes)
     return figure
@@ -131,7 +128,7 @@ def error_tradeoff(lines: Mapping[str, tuple[Floats, Floats]], title: str) -> Fi
     """
     figure, axes = _square(title, ("false positive rate", "false negative rate"))
     low, high = _deviate(np.array([_RATES[0], _RATES[-1]]))
-    axes.plot([low, high], [high, low], color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
+    axes.plot([low, high], [high, low], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
     _draw_lines(axes, {name: (_deviate(x), _deviate(y)) for name, (x, y) in lines.items()}, None)
     places, texts = _deviate(np.array(_RATES)).tolist(), [f"{100 * rate:g} %" for rate in _RATES]
     axes.set_xticks(places, texts, rotation=45)
@@ -150,7 +147,7 @@ def densities(groups: Mapping[str, Floats], title: str, label: str) -> Figure:
         title: the headline.
         label: what the probabilities are of.
     """
-    figure = _figure(6.4, 4.2, title)
+    figure = new_figure(6.4, 4.2, title)
     axes = figure.subplots()
     edges = np.linspace(0.0, 1.0, _N_BINS + 1)
     for (name, values), colour in zip(groups.items(), _SEVERAL, strict=False):
@@ -159,13 +156,13 @@ def densities(groups: Mapping[str, Floats], title: str, label: str) -> Figure:
         axes.stairs(shares, edges, color=colour, fill=True, alpha=0.28)
         missing = len(values) - len(known)
         text = f"{name} ({len(known):,}" + (f", {missing:,} missing)" if missing else ")")
-        axes.stairs(shares, edges, color=colour, linewidth=1.5, label=text)
+        axes.stairs(shares, edges, color=colour, linewidth=1.5, label=_label(text))
     axes.set_xlim(0.0, 1.0)
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel(label)
     axes.set_ylabel("share of examples")
-    _style(axes)
-    axes.legend(frameon=False, fontsize=9)
+    style(axes)
+    _legend(axes)
     return figure
 
 
@@ -177,12 +174,12 @@ def reliability_diagram(reliability: Reliability, title: str, labels: tuple[str,
         title: the headline; the expected calibration error is added.
         labels: what the probability and the frequency are.
     """
-    figure = _figure(5.4, 6.2, f"{title}\nexpected calibration error {reliability.expected_calibration_error:.3f}")
+    figure = new_figure(5.4, 6.2, f"{title}\nexpected calibration error {reliability.expected_calibration_error:.3f}")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     filled = reliability.counts > 0
     middles = (reliability.edges[1:] + reliability.edges[:-1]) / 2
     width = 1 / len(reliability.counts)
-    above.plot([0, 1], [0, 1], color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="calibrated")
+    above.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="calibrated")
     above.bar(middles[filled], reliability.frequency[filled], width=0.94 * width, color=BLUE, alpha=0.35)
     above.plot(
         reliability.confidence[filled],
@@ -195,13 +192,13 @@ def reliability_diagram(reliability: Reliability, title: str, labels: tuple[str,
     )
     above.set_ylim(0.0, 1.03)
     above.set_ylabel(labels[1])
-    above.legend(frameon=False, fontsize=9, loc="upper left")
-    below.bar(middles, reliability.counts, width=0.94 * width, color=_GREY, alpha=0.7)
+    _legend(above)
+    below.bar(middles, reliability.counts, width=0.94 * width, color=GREY, alpha=0.7)
     below.set_ylabel("examples")
     below.set_xlabel(labels[0])
     below.set_xlim(0.0, 1.0)
     for axes in (above, below):
-        _style(axes)
+        style(axes)
     return figure
 
 
@@ -212,10 +209,10 @@ def top_k(shares: Floats, title: str) -> Figure:
         shares: by k from 1 on, float64 [k].
         title: the headline.
     """
-    figure = _figure(6.4, 4.2, title)
+    figure = new_figure(6.4, 4.2, title)
     axes = figure.subplots()
     places = np.arange(1, len(shares) + 1)
-    axes.plot(places, places / len(shares), color=_GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
+    axes.plot(places, places / len(shares), color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
     axes.plot(places, shares, color=BLUE, linewidth=1.7, marker="o" if len(shares) <= 30 else None, markersize=4)
     if len(shares) > 100:
         axes.set_xscale("log")
@@ -224,7 +221,7 @@ def top_k(shares: Floats, title: str) -> Figure:
     axes.set_ylim(0.0, 1.03)
     axes.set_xlabel("k")
     axes.set_ylabel("share of examples")
-    _style(axes)
+    style(axes)
     _legend(axes)
     return figure
 
@@ -244,9 +241,9 @@ def steps(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def _note(title: str, reason: str) -> Figure:
     """Draw why there is nothing to draw."""
-    figure = _figure(5.4, 4.6, title)
+    figure = new_figure(5.4, 4.6, title)
     axes = figure.subplots()
-    axes.text(0.5, 0.5, f"undefined:\n{reason}", ha="center", va="center", fontsize=11, color=_GREY, wrap=True)
+    axes.text(0.5, 0.5, f"undefined:\n{reason}", ha="center", va="center", fontsize=11, color=GREY, wrap=True)
     axes.set_axis_off()
     return figure
 
@@ -255,15 +252,15 @@ def _draw_lines(axes: Axes, lines: Mapping[str, tuple[Floats, Floats]], emphasis
     named = len(lines) <= len(_SEVERAL) + (emphasis is not None)
     colours, alpha = iter(_SEVERAL), min(0.4, 15 / len(lines))
     if not named:
-        axes.plot([], [], color=_GREY, linewidth=0.8, label=f"{len(lines) - (emphasis in lines):,} classes")
+        axes.plot([], [], color=GREY, linewidth=0.8, label=f"{len(lines) - (emphasis in lines):,} classes")
     for name, line in lines.items():
         x, y = _visible(*line)
         if name == emphasis and len(lines) > 1:
-            axes.plot(x, y, color="black", linewidth=2.2, label=_shorten(name, 40), zorder=3)
+            axes.plot(x, y, color="black", linewidth=2.2, label=_label(name), zorder=3)
         elif named:
-            axes.plot(x, y, color=next(colours), linewidth=1.7, label=_shorten(name, 40))
+            axes.plot(x, y, color=next(colours), linewidth=1.7, label=_label(name))
         else:
-            axes.plot(x, y, color=_GREY, linewidth=0.6, alpha=alpha)
+            axes.plot(x, y, color=GREY, linewidth=0.6, alpha=alpha)
 
 
 def _visible(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -276,38 +273,27 @@ def _visible(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return x[kept], y[kept]
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="plots", purpose="drawing predictions") from error
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    return figure
-
-
 def _square(title: str, labels: tuple[str, str]) -> tuple[Figure, Axes]:
-    figure = _figure(5.4, 5.2, title)
+    figure = new_figure(5.4, 5.2, title)
     axes = figure.subplots()
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.03)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    _style(axes)
+    style(axes)
     return figure, axes
-
-
-def _style(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
 
 
 def _legend(axes: Axes) -> None:
     legend = axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8)
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _label(name: str) -> str:
+    """Cut a name for the legend, which leaves out what begins with an underscore."""
+    text = shorten(name, 40)
+    return f" {text}" if text.startswith("_") else text
 
 
 def _two_sided() -> Colormap:
@@ -319,8 +305,3 @@ def _two_sided() -> Colormap:
 def _deviate(rates: Floats) -> Floats:
     clipped = torch.from_numpy(np.clip(rates, _RATES[0], _RATES[-1]))
     return np.asarray(torch.special.ndtri(clipped).numpy(), dtype=np.float64)
-
-
-def _shorten(name: Hashable, longest: int = _LONGEST_NAME) -> str:
-    text = str(name)
-    return text if len(text) <= longest else text[: longest - 1] + "…"

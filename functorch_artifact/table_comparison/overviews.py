@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from functorch_artifact.figures import new_figure, shorten, style
 from functorch_artifact.metrics.statistics import Floats
 from functorch_artifact.table_comparison.associations import CategoricalMeasure, NumericMeasure
-from functorch_artifact.table_comparison.drawing import SIDES, legend, new_figure, shorten, signed, style
+from functorch_artifact.table_comparison.drawing import SIDES, legend, signed
 from functorch_artifact.table_comparison.projection import Projection, neighbour_embedding
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from functorch_artifact.figures import new_figure, shorten, style
 from functorch_artifact.metrics.statistics import Floats
-from functorch_artifact.table_comparison.drawing import SIDES, legend, new_figure, shorten, style
+from functorch_artifact.table_comparison.drawing import SIDES, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,6 +7,7 @@ Floor 5.
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 import warnings
@@ -193,6 +194,9 @@ class CompiledStep:
             return None
         try:
             module = lowering.capture(flat, leaves)
+            draws, replay = lowering.draws(module), lowering.replay(copy.deepcopy(module))
+            with torch.no_grad(), surroundings(state, self.step.precision, seeded=draws):
+                replay(list(leaves))  # what traces may still not run
         except Exception as error:
             self.step(state, batch)  # a step that is itself at fault says so here
             self._fall_back(f"the step is not captured and runs as it is, in mode 'eager': {_reason(error)}")
@@ -211,8 +215,7 @@ class CompiledStep:
             except Exception as error:
                 self._fall_back(f"the step is not compiled and runs captured: {_reason(error)}")
                 mode, why, written = "captured", _reason(error), []
-        draws = lowering.draws(module)
-        run = run or lowering.replay(module)
+        run = run or replay
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
         return _Runner(run, spec, n_moving, written, draws)
 

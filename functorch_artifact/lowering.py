@@ -24,8 +24,8 @@ from functorch_artifact import trees
 Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 """From a list of tensors, which it may empty, to the results."""
 
-# Torch's own random numbers, to the bit; and no Python between kernels.
-_INDUCTOR = {"fallback_random": True, "cpp_wrapper": True, "triton.cudagraphs": False}
+# Torch's own random numbers, to the bit. The wrapper in C++ would be 10 % faster, and has crashed.
+_INDUCTOR = {"fallback_random": True, "cpp_wrapper": False, "triton.cudagraphs": False}
 
 
 def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> fx.GraphModule:
@@ -42,7 +42,8 @@ def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor])
 
     if not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise TypeError("it has arguments that are not tensors")
-    module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+    with _without_onednn():
+        module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
     _tidy(module.graph)
     module.recompile()
     return module
@@ -59,7 +60,7 @@ def draws(module: fx.GraphModule) -> bool:
 
 
 def write_back(module: fx.GraphModule, places: Sequence[int | None]) -> fx.GraphModule:
-    """Make a graph whose results are written into its arguments; the given one stays as it is.
+    """Make a graph to generate code from, whose results are written into its arguments.
 
     Args:
         module: the graph.
@@ -84,7 +85,13 @@ def write_back(module: fx.GraphModule, places: Sequence[int | None]) -> fx.Graph
         stored = graph.call_function(torch.ops.aten.copy_.default, (argument, results[index]))
         stored.meta["val"] = argument.meta.get("val")
     graph.output([result for result, place in zip(results, places, strict=True) if place is None])
-    return fx.GraphModule(module, graph)
+    _fix_noise(graph)
+    written_back = fx.GraphModule(module, graph)
+    for node in graph.find_nodes(op="get_attr"):
+        # A constant. As a parameter or a buffer of the module it would be taken for an argument.
+        delattr(written_back, node.target)
+        written_back.__dict__[node.target] = getattr(module, node.target).detach()
+    return written_back
 
 
 def replay(module: fx.GraphModule) -> Flat:
@@ -176,9 +183,48 @@ def _bind(graph: fx.Graph) -> None:
                 node.target = function
 
 
+def _fix_noise(graph: fx.Graph) -> None:
+    """Draw dropout's masks in the order of eager torch, which is that of their memory.
+
+    A mask has the layout of what it is for; Inductor may choose another, and others would drop out.
+    """
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        value = node.meta.get("val")
+        if node.target != aten.bernoulli_.float or value.is_contiguous():
+            continue
+        order = sorted(range(value.ndim), key=lambda axis: (-value.stride(axis), axis))
+        flat = value.permute(order)
+        if not flat.is_contiguous():  # it has gaps
+            continue
+        back = sorted(range(value.ndim), key=order.__getitem__)
+        with graph.inserting_before(node):
+            kind = {"dtype": value.dtype, "device": value.device}
+            made = graph.call_function(aten.empty.memory_format, (list(flat.shape),), kind)
+            drawn = graph.call_function(node.target, (made, *node.args[1:]))
+            mask = graph.call_function(aten.permute.default, (drawn, back))
+            made.meta["val"] = drawn.meta["val"] = flat
+            mask.meta["val"] = value
+        node.args[0].replace_all_uses_with(mask)
+        node.replace_all_uses_with(mask)
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
 def _memory(node: Any) -> int | None:
     value = node.meta.get("val") if isinstance(node, fx.Node) else None
     return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
+
+
+@contextlib.contextmanager
+def _without_onednn() -> Iterator[None]:
+    # Its recurrent layers trace, but do not run.
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 @contextlib.contextmanager

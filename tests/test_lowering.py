@@ -60,6 +60,21 @@ def test_results_are_written_back_after_all_that_reads_the_old_ones():
         assert torch.equal(found, wanted)
 
 
+def test_generated_code_keeps_constants_and_draws_masks_in_the_order_of_their_memory():
+    constant, parameter = torch.arange(4.0), torch.nn.Parameter(torch.ones(4))
+
+    def function(x):
+        mixed = (x @ x.transpose(1, 2)).transpose(0, 1) * constant * parameter.detach()
+        return [torch.nn.functional.dropout(mixed, 0.5)]
+
+    x = torch.randn(3, 4, 5, dtype=torch.float32)
+    run, _ = lowering.generate(lowering.write_back(lowering.capture(function, [x]), [None]), [x])
+    torch.manual_seed(2)
+    (found,) = run([x])
+    torch.manual_seed(2)
+    torch.testing.assert_close(found, function(x)[0])
+
+
 SCRIPT = """
 import sys, torch
 from functorch_artifact import lowering

@@ -68,7 +68,7 @@ def convolutional():
 
 
 MODULES = {
-    "LSTM": lambda: nn.LSTM(8, 6, num_layers=2, dropout=0.1, batch_first=True),
+    "LSTM": lambda: nn.LSTM(8, 6, batch_first=True),
     "TransformerEncoder": lambda: nn.TransformerEncoder(
         nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=0.1, batch_first=True), 1
     ),

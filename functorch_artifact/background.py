@@ -42,7 +42,9 @@ def one_process() -> Executor:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
     class OneProcess(ProcessPoolExecutor):  # type: ignore[misc]
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        def shutdown(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, wait: bool = True, *, cancel_futures: bool = False
+        ) -> None:
             super().shutdown(wait, kill_workers=cancel_futures)
 
     executor: Executor = OneProcess(max_workers=1, initializer=_yield_to_training, env=threads)

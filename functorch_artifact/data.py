@@ -247,7 +247,7 @@ class DataLoader(Generic[T_co]):
         stack: list[T_co] = []
         if isinstance(self.dataset, ResidentDataset):
             whole = self._n // self.batch_size * self.batch_size
-            order = self._order(epoch, seed).to(self.dataset.device)
+            order = self.order(epoch, seed).to(self.dataset.device)
             for rows in torch.split(order[:whole], self.batch_size * steps) if whole else ():
                 found = self.dataset.select(rows)
                 yield trees.map(lambda leaf: leaf.unflatten(0, (-1, self.batch_size)), found)
@@ -262,14 +262,15 @@ class DataLoader(Generic[T_co]):
         if stack:
             yield _stacked(stack)
 
-    def _order(self, epoch: int, seed: int) -> Tensor:
+    def order(self, epoch: int, seed: int) -> Tensor:
+        """Give the order of an epoch's examples: int64 [n], on the CPU; the batches are cut from it."""
         return keys.permutation(keys.derive(seed, "order", epoch), self._n) if self.shuffle else torch.arange(self._n)
 
     def _slices(self, order: Tensor, start: int) -> Iterator[Tensor]:
         return islice(torch.split(order, self.batch_size), start, len(self))
 
     def _resident(self, dataset: ResidentDataset[T_co], epoch: int, seed: int, start: int) -> Iterator[T_co]:
-        return map(dataset.select, self._slices(self._order(epoch, seed).to(dataset.device), start))
+        return map(dataset.select, self._slices(self.order(epoch, seed).to(dataset.device), start))
 
     def _streamed(self, key: int) -> Iterator[T_co]:
         with keys.seeded(key):
@@ -285,7 +286,7 @@ class DataLoader(Generic[T_co]):
         key = keys.derive(seed, "examples", epoch)
         loader = torch_data.DataLoader(
             _Keyed(self.dataset, key),
-            batch_sampler=[indices.tolist() for indices in self._slices(self._order(epoch, seed), start)],
+            batch_sampler=[indices.tolist() for indices in self._slices(self.order(epoch, seed), start)],
             num_workers=self.num_workers,
             collate_fn=self.collate or collate,
             pin_memory=self.pin_memory and self.device is not None and torch.device(self.device).type == "cuda",

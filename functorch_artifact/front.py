@@ -47,6 +47,7 @@ from functorch_artifact.compiling import CompiledStep, compile, explain
 from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelInputT, ModelOutput, ModelOutputT
 from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
 from functorch_artifact.driver import fit
+from functorch_artifact.ensembles import Ensemble, EnsembleResult, ensemble
 from functorch_artifact.fit_result import FitResult
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ModelTrackingCriterion, ScoreCriterion, ScoreTracker
@@ -90,6 +91,8 @@ __all__ = [
     "DataLoaderScoreCollectionCallback",
     "Dataset",
     "EarlyStopper",
+    "Ensemble",
+    "EnsembleResult",
     "EpochBoundStopper",
     "EvalStep",
     "FitResult",
@@ -124,6 +127,7 @@ __all__ = [
     "compile",
     "contracts",
     "data",
+    "ensemble",
     "errors",
     "eval_step",
     "evaluate",

@@ -29,11 +29,11 @@ FLOORS = {
         "figures",
         "donation",
     },
-    2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts"},
+    2: {"folds", "scores", "optimizers", "model", "metrics", "artifacts", "artifact_settings", "report", "charts", "noise"},
     3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
     4: {"routines", "step", "lowering"},
     5: {"compiling", "table_comparison", "binary_classification", "classification"},
-    6: {"program", "fs"},
+    6: {"program", "vectorized", "fs"},
     7: {
         "background",
         "data",
@@ -47,7 +47,7 @@ FLOORS = {
     },
     8: {"run_store", "run_reader", "fit_result", "validation"},
     9: {"driver"},
-    10: {"trainer", "testing", "terminal"},
+    10: {"trainer", "ensembles", "testing", "terminal"},
     11: {"front", "cli"},
     12: {"__init__", "__main__"},
 }

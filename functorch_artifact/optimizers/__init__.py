@@ -12,6 +12,7 @@ Floor 2.
 | treat leaves differently | `partition`, `masked`, `freeze` |
 | change the rate over time | `constant`, `step`, `piecewise`, `exponential`, `cosine`, `one_cycle`, `linear_warmup` |
 | follow a score | `reduce_on_plateau` |
+| change a rate in a state | `with_rates` |
 | write your own | `GradientTransformation`, `Schedule`, `LearningRate` |
 """
 
@@ -27,6 +28,7 @@ from functorch_artifact.optimizers.algorithms import (
 from functorch_artifact.optimizers.averaging import accumulate, ema, ema_params
 from functorch_artifact.optimizers.lifted_schedules import from_torch_schedule
 from functorch_artifact.optimizers.lifting import from_torch
+from functorch_artifact.optimizers.rule import with_rates
 from functorch_artifact.optimizers.schedules import (
     LearningRate,
     Schedule,
@@ -86,4 +88,5 @@ __all__ = [
     "scale_by_learning_rate",
     "sgd",
     "step",
+    "with_rates",
 ]

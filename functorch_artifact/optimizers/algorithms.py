@@ -3,7 +3,8 @@
 Belongs here: constructors that check hyper-parameters and choose a rule. Does not: arithmetic (`rules`).
 Floor 2.
 
-Every `learning_rate` is a number, a 0-d tensor, or a `LearningRate` such as a schedule. Each
+Every `learning_rate` and `weight_decay` is a number, a 0-d tensor, or a `LearningRate` such as a
+schedule; all but a number that is a weight decay live in the state (`with_rates`). Each
 optimizer ends in `Assigned` leaves, and on float32 and float64 CPU parameters its eager trajectory
 has the same bits as the class of `torch.optim` it names (foreach=False).
 """
@@ -38,7 +39,7 @@ def sgd(
     momentum: float = 0.0,
     dampening: float = 0.0,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: Rate = 0.0,
     maximize: bool = False,
 ) -> GradientTransformation:
     """Descend along the gradient, with momentum if asked, as `torch.optim.SGD` (bitwise).
@@ -64,7 +65,7 @@ def adam(
     *,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    weight_decay: Rate = 0.0,
     amsgrad: bool = False,
     maximize: bool = False,
 ) -> GradientTransformation:
@@ -84,7 +85,7 @@ def adamw(
     *,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    weight_decay: float = 1e-2,
+    weight_decay: Rate = 1e-2,
     amsgrad: bool = False,
     maximize: bool = False,
 ) -> GradientTransformation:
@@ -104,7 +105,7 @@ def rmsprop(
     *,
     alpha: float = 0.99,
     eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    weight_decay: Rate = 0.0,
     momentum: float = 0.0,
     centered: bool = False,
     maximize: bool = False,
@@ -124,7 +125,7 @@ def adagrad(
     learning_rate: Rate = 1e-2,
     *,
     lr_decay: float = 0.0,
-    weight_decay: float = 0.0,
+    weight_decay: Rate = 0.0,
     initial_accumulator_value: float = 0.0,
     eps: float = 1e-10,
     maximize: bool = False,
@@ -152,7 +153,7 @@ def lion(
     learning_rate: Rate = 1e-4,
     *,
     betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 0.0,
+    weight_decay: Rate = 0.0,
     maximize: bool = False,
 ) -> GradientTransformation:
     """Step along the sign of an interpolated momentum; decay is decoupled.
@@ -191,15 +192,20 @@ def _build(
     rule: Rule,
     learning_rate: Rate,
     *,
-    weight_decay: float,
+    weight_decay: Rate,
     decoupled: bool = False,
     maximize: bool,
 ) -> GradientTransformation:
-    check(weight_decay >= 0, name, "weight_decay", "a number >= 0", weight_decay)
+    rates, number = {"lr": as_learning_rate(learning_rate)}, 0.0
+    if isinstance(weight_decay, Tensor | LearningRate):
+        rates["weight_decay"] = as_learning_rate(weight_decay)
+    else:
+        check(weight_decay >= 0, name, "weight_decay", "a number >= 0", weight_decay)
+        number = weight_decay
     return from_rule(
         rule,
-        {"lr": as_learning_rate(learning_rate)},
-        weight_decay=weight_decay,
+        rates,
+        weight_decay=number,
         decoupled=decoupled,
         maximize=maximize,
     )

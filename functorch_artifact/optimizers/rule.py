@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
+import optree
 import torch
 from torch import Tensor
 from torch._C._functorch import maybe_current_level
 
 from functorch_artifact import trees
+from functorch_artifact.errors import OptimizerError
 from functorch_artifact.optimizers.schedules import LearningRate
 from functorch_artifact.optimizers.transformation import (
     Assigned,
@@ -79,7 +81,8 @@ def from_rule(
 
     Args:
         rule: what happens to one leaf.
-        rates: `lr`, and any other hyper-parameter of the rule that changes during training.
+        rates: `lr`, and any other hyper-parameter of the rule, or `weight_decay`, that changes during
+            training or lives in the state.
         weight_decay: added to the gradient, or, if `decoupled`, taken off the parameter first.
         maximize: follow the gradient up.
         count: updates made before.
@@ -103,12 +106,16 @@ def from_rule(
         leaves, changes, structure = aligned(updates, params)
         steps = state.count + 1
         now = {name: rate.rate(state.rates[name]) for name, rate in rates.items()}
-        scalars = _Cast({**rule.scalars(steps.to(torch.float64), now), "decay": 1 - now["lr"] * weight_decay})
+        decay = now.get("weight_decay", weight_decay)
+        numbers = {**rule.scalars(steps.to(torch.float64), now), "decay": 1 - now["lr"] * decay}
+        if isinstance(decay, Tensor):
+            numbers["weight_decay"] = decay
+        scalars = _Cast(numbers)
         columns = {name: structure.flatten_up_to(tree) for name, tree in state.slots.items()}
         grads = [delta(change, param) for param, change in zip(leaves, changes, strict=True)]
         if maximize:
             grads = [-grad for grad in grads]
-        if rule.together is not None and _alike(leaves):
+        if rule.together is not None and not isinstance(decay, Tensor) and _alike(leaves):
             own = scalars.like(leaves[0])
             if weight_decay and decoupled:
                 leaves = [leaf * own["decay"] for leaf in leaves]
@@ -119,7 +126,7 @@ def from_rule(
             values = []
             for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
                 slots = {name: column[index] for name, column in columns.items()}
-                value, slots = _real(rule, param, grad, slots, scalars, weight_decay, decoupled)
+                value, slots = _real(rule, param, grad, slots, scalars, decay, decoupled)
                 values.append(value)
                 for name, slot in slots.items():
                     columns[name][index] = slot
@@ -143,6 +150,48 @@ def _alike(leaves: list[Tensor]) -> bool:
         return False
     dtype, device = leaves[0].dtype, leaves[0].device
     return not dtype.is_complex and all(leaf.dtype == dtype and leaf.device == device for leaf in leaves)
+
+
+def with_rates(opt_state: OptState, values: Mapping[str, Tensor]) -> OptState:
+    """Put other constant rates into an optimizer's state, wherever it has rates of these names.
+
+    Args:
+        opt_state: the state of an optimizer, or of a chain or wrapper of several.
+        values: for each name, such as `lr`, the new rate: float64 [].
+
+    Raises:
+        OptimizerError: no optimizer in it has a constant rate of that name.
+
+    Example:
+        >>> import torch
+        >>> from functorch_artifact import optimizers
+        >>> tx = optimizers.sgd(0.1)
+        >>> params = {"w": torch.zeros(1)}
+        >>> state = optimizers.with_rates(tx.init(params), {"lr": torch.tensor(2.0, dtype=torch.float64)})
+        >>> optimizers.apply_updates(params, tx.update({"w": torch.ones(1)}, state, params)[0])
+        {'w': tensor([-2.])}
+    """
+    found: set[str] = set()
+
+    def replaced(value: Any) -> Any:
+        if not isinstance(value, RuleState):
+            return value
+        constant = {n for n, rate in value.rates.items() if isinstance(rate, Tensor) and rate.is_floating_point()}
+        found.update(constant)
+        own = {name: values[name] for name in constant & set(values)}
+        return attrs.evolve(value, rates={**value.rates, **own})
+
+    result = optree.tree_map(
+        replaced, opt_state, is_leaf=lambda value: isinstance(value, RuleState), namespace=trees.NAMESPACE
+    )
+    if missing := sorted(set(values) - found):
+        raise OptimizerError(
+            "is not a constant rate of the optimizer",
+            where=repr(missing[0]),
+            expected=f"one of {sorted(found)}",
+            fix="give it as a tensor where the optimizer is made: optimizers.adamw(weight_decay=torch.tensor(0.01))",
+        )
+    return result
 
 
 class _Cast:
@@ -172,7 +221,7 @@ def _initial(rule: Rule, leaf: Tensor) -> Slots:
 
 
 def _real(
-    rule: Rule, p: Tensor, g: Tensor, slots: Slots, scalars: _Cast, weight_decay: float, decoupled: bool
+    rule: Rule, p: Tensor, g: Tensor, slots: Slots, scalars: _Cast, weight_decay: float | Tensor, decoupled: bool
 ) -> tuple[Tensor, Slots]:
     """Step one leaf; a complex one as two reals, as torch does."""
     if p.is_complex():
@@ -184,6 +233,8 @@ def _real(
             n: torch.view_as_complex(s) if slots[n].is_complex() else s for n, s in moved.items()
         }
     own = scalars.like(p)
-    if weight_decay:
+    if isinstance(weight_decay, Tensor):
+        p, g = (p * own["decay"], g) if decoupled else (p, torch.addcmul(g, p, own["weight_decay"]))
+    elif weight_decay:
         p, g = (p * own["decay"], g) if decoupled else (p, g.add(p, alpha=weight_decay))
     return rule.step(p, g, slots, own)

@@ -125,23 +125,23 @@ def as_learning_rate(value: float | Tensor | LearningRate) -> LearningRate:
     return Constant(float(value))
 
 
-def constant(value: float) -> Constant:
+def constant(value: float | Tensor) -> Constant:
     """Keep one rate."""
     return Constant(value)
 
 
-def step(initial: float, *, step_size: int, gamma: float = 0.1, per: Per) -> Schedule:
+def step(initial: float | Tensor, *, step_size: int, gamma: float | Tensor = 0.1, per: Per) -> Schedule:
     """Multiply by `gamma` every `step_size` counts, as StepLR (within 1e-12 of it)."""
     check(step_size >= 1, "step", "step_size", "an integer >= 1", step_size)
     return Schedule(lambda count: initial * gamma ** torch.floor(count / step_size), per=per)
 
 
-def exponential(initial: float, *, gamma: float, per: Per) -> Schedule:
+def exponential(initial: float | Tensor, *, gamma: float | Tensor, per: Per) -> Schedule:
     """Multiply by `gamma` at every count, as ExponentialLR (within 1e-12 of it)."""
     return Schedule(lambda count: initial * gamma**count, per=per)
 
 
-def piecewise(initial: float, *, milestones: Sequence[int], gamma: float = 0.1, per: Per) -> Schedule:
+def piecewise(initial: float | Tensor, *, milestones: Sequence[int], gamma: float | Tensor = 0.1, per: Per) -> Schedule:
     """Multiply by `gamma` at each milestone, as MultiStepLR (within 1e-12 of it)."""
     marks = tuple(milestones)
 
@@ -154,7 +154,7 @@ def piecewise(initial: float, *, milestones: Sequence[int], gamma: float = 0.1, 
     return Schedule(function, per=per)
 
 
-def cosine(initial: float, *, total: int, minimum: float = 0.0, per: Per) -> Schedule:
+def cosine(initial: float | Tensor, *, total: int, minimum: float | Tensor = 0.0, per: Per) -> Schedule:
     """Fall along half a cosine to `minimum` at count `total`, and stay there.
 
     Until `total` as CosineAnnealingLR (within 1e-12 of it), whose rate rises again afterwards.
@@ -164,7 +164,9 @@ def cosine(initial: float, *, total: int, minimum: float = 0.0, per: Per) -> Sch
     return Schedule(lambda count: _cosine(initial, minimum, (count / total).clamp(max=1.0)), per=per)
 
 
-def linear_warmup(then: float | Schedule | Constant, *, length: int, start_factor: float = 0.0, per: Per) -> Schedule:
+def linear_warmup(
+    then: float | Tensor | Schedule | Constant, *, length: int, start_factor: float = 0.0, per: Per
+) -> Schedule:
     """Rise linearly to the first rate of `then` over `length` counts, then follow it from its start.
 
     As SequentialLR over LinearLR (within 1e-12 of it).
@@ -190,7 +192,7 @@ def linear_warmup(then: float | Schedule | Constant, *, length: int, start_facto
 
 
 def one_cycle(
-    maximum: float,
+    maximum: float | Tensor,
     *,
     total: int,
     rising: float = 0.3,
@@ -215,7 +217,7 @@ def one_cycle(
     return Schedule(function, per=per)
 
 
-def _cosine(start: float, end: float, fraction: Tensor) -> Tensor:
+def _cosine(start: float | Tensor, end: float | Tensor, fraction: Tensor) -> Tensor:
     return end + (start - end) / 2.0 * (1.0 + torch.cos(math.pi * fraction))
 
 
@@ -243,12 +245,12 @@ class ReduceOnPlateau(LearningRate):
     cooldown: int
     min_lr: float
     eps: float
-    start: tuple[float, float, int, int]  # rate, best, bad epochs, cooldown left
+    start: tuple[float | Tensor, float, int, int]  # rate, best, bad epochs, cooldown left
 
     def init(self) -> PlateauState:
         rate, best, bad, waiting = self.start
         return PlateauState(
-            torch.tensor(rate, dtype=torch.float64),
+            torch.as_tensor(rate, dtype=torch.float64),
             torch.tensor(best, dtype=torch.float64),
             torch.tensor(bad, dtype=torch.int64),
             torch.tensor(waiting, dtype=torch.int64),
@@ -280,7 +282,7 @@ class ReduceOnPlateau(LearningRate):
 
 
 def reduce_on_plateau(
-    initial: float,
+    initial: float | Tensor,
     *,
     score: str = "VAL_LOSS",
     mode: Literal["min", "max"] = "min",

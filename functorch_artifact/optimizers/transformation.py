@@ -147,7 +147,7 @@ def unchanged() -> GradientTransformation:
     return stateless(lambda deltas, params: [Assigned(p) for p in params])
 
 
-def scale(factor: float) -> GradientTransformation:
+def scale(factor: float | Tensor) -> GradientTransformation:
     """Multiply every update by a number; `scale(-1.0)` before an optimizer maximises."""
     return stateless(lambda deltas, params: [u * factor for u in deltas])
 
@@ -162,7 +162,7 @@ def clip_by_value(limit: float) -> GradientTransformation:
     return stateless(lambda deltas, params: [u.clamp(-limit, limit) for u in deltas])
 
 
-def clip_by_global_norm(max_norm: float) -> GradientTransformation:
+def clip_by_global_norm(max_norm: float | Tensor) -> GradientTransformation:
     """Shrink all updates together so that their joint L2 norm is at most `max_norm`.
 
     As `torch.nn.utils.clip_grad_norm_`: the coefficient `max_norm / (norm + 1e-6)` is clamped at
@@ -184,11 +184,11 @@ def clip_by_global_norm(max_norm: float) -> GradientTransformation:
     return stateless(clip)
 
 
-def check(holds: bool, where: str, name: str, expected: str, got: object) -> None:
-    """Refuse a hyper-parameter that cannot work.
+def check(holds: bool | Tensor, where: str, name: str, expected: str, got: object) -> None:
+    """Refuse a hyper-parameter that cannot work; one that is a tensor is not looked at, so as to trace.
 
     Raises:
         OptimizerError: it does not hold.
     """
-    if not holds:
+    if not isinstance(holds, Tensor) and not holds:
         raise OptimizerError(f"{name} is out of range", where=where, expected=expected, got=got)

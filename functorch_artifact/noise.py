@@ -84,11 +84,11 @@ class _Caught(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def permutation(self, operation: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         # The one operation that vmap runs once for each member.
-        if self.orders is None:
-            self.orders, self.asked = self.catch(operation, arguments, options), 0
-        order, self.asked = self.orders[self.asked], self.asked + 1
-        if self.asked == len(self.orders):
-            self.orders = None
+        orders: Tensor = self.catch(operation, arguments, options) if self.orders is None else self.orders
+        order, self.asked = orders[self.asked], self.asked + 1
+        self.orders = orders
+        if self.asked == len(orders):
+            self.orders, self.asked = None, 0
         return order
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -195,6 +195,9 @@ class _Batched(TorchFunctionMode):
             size = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
             dtype, device = options.get("dtype") or torch.get_default_dtype(), options.get("device") or "cpu"
             return self.member.new_empty(tuple(size), dtype=dtype, device=device)
+        if func is torch.nn.functional.batch_norm and args[0].dtype in (torch.bfloat16, torch.float16):
+            # Its rule for vmap splits the call so that statistics and input must be of one dtype.
+            return func(args[0].float(), *args[1:], **options).to(args[0].dtype)
         return func(*args, **options)
 
 

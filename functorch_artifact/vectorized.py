@@ -63,6 +63,11 @@ def moving(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in _MOVING}
 
 
+def _told(output: dict[str, Any]) -> dict[str, Any]:
+    """Keep of an output what says how the step went."""
+    return {name: output[name] for name in ("loss", "held_back") if name in output}
+
+
 @attrs.frozen(eq=False)
 class VectorizedStep:
     """The step of every member of an ensemble in one kernel; `compile` takes it as it takes a step.
@@ -99,7 +104,7 @@ class VectorizedStep:
                 step = self.make(own)
             with noises.batched(member):
                 following, output = step.kernel(attrs.evolve(state, **moved), batch)
-            return moving(following), output if self.whole else {"loss": output["loss"]}
+            return moving(following), output if self.whole else _told(output)
 
         before = moving(state)
         member = torch.zeros(len(state.step), device=device_of(state))
@@ -210,7 +215,7 @@ class JointStep:
         for step, (moved, own), seed in zip(alone, unstack((moving(states), batch)), seeds, strict=True):
             with keys.seeded(keys.derive(seed, "step", at), device), precisions.kernels(self.kernel.precision, device):
                 following, output = step.kernel(attrs.evolve(states, **moved), own)
-            results.append((moving(following), output if self.kernel.whole else {"loss": output["loss"]}))
+            results.append((moving(following), output if self.kernel.whole else _told(output)))
         moved, output = stack(results)
         return attrs.evolve(states, **moved), output
 

@@ -40,6 +40,12 @@ def test_every_extension_of_the_documentation_runs(capsys):
     assert "VAL_LOSS" in capsys.readouterr().out
 
 
+def test_the_page_on_ensembles_runs():
+    names = run(ROOT / "docs" / "ensembles.md")
+    assert len(names["result"].members) == 6
+    assert names["sweep"].best_member is not None
+
+
 def test_the_page_on_validation_runs(capsys, monkeypatch):
     toolkit = binary_classification.toolkit
     monkeypatch.setattr(toolkit, "_artifacts", dict(toolkit._artifacts))  # the page adds one of its own

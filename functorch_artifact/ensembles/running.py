@@ -21,12 +21,13 @@ from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.data import DataLoader, ResidentDataset
 from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning
 from functorch_artifact.errors import CallbackError, DataError
+from functorch_artifact.finiteness import nonfinite_loss, nonfinite_parameter
 from functorch_artifact.fit_result import FitResult
 from functorch_artifact.program import Program
 from functorch_artifact.progress import Progress
 from functorch_artifact.records import Record, RunInfo, TrackingClient, scores
 from functorch_artifact.routines import Failure, Observation
-from functorch_artifact.step import TrainState, TrainStep, device_of, nonfinite_loss
+from functorch_artifact.step import TrainState, TrainStep, device_of
 from functorch_artifact.stoppers import Stop
 from functorch_artifact.validation import validate
 from functorch_artifact.vectorized import JointStep, moving, stack, unstack
@@ -80,6 +81,7 @@ class _Trained:
 
     state: TrainState
     losses: Tensor  # [steps]
+    bad: Tensor  # bool [steps]: its loss, or where the policy looks at it its gradient, is not finite
     observations: list[Observation]
     failures: list[Failure]
 
@@ -141,20 +143,22 @@ class _Run:
         }
         states = attrs.evolve(chunk[0].state, **stack([moving(m.state) for m in filled]))
         losses: list[Tensor] = []
-        seen = [_Trained(m.state, torch.empty(0), [], []) for m in chunk]
+        bad: list[Tensor] = []
+        seen = [_Trained(m.state, torch.empty(0), torch.empty(0), [], []) for m in chunk]
         batches = _batches([m.program.train_loader for m in filled], epoch, seeds, device)
         for batch in self.reporter.batches(batches, epoch):
             states, output = self.joint(alone, states, batch, own, seeds, step)
             step += 1
             losses.append(output["loss"])
+            bad.append(output["held_back"] if "held_back" in output else ~torch.isfinite(output["loss"]))
             if chunk[0].program.batch_routine is not None:
                 _observe(chunk, seen, batch, output, epoch, step)
         if not losses:
             raise DataError("is empty", where="the train loader", fix="give it at least one batch (check drop_last)")
-        parts = unstack((moving(states), torch.stack(losses, 1)))
+        parts = unstack((moving(states), torch.stack(losses, 1), torch.stack(bad, 1)))
         return [
-            attrs.evolve(found, state=attrs.evolve(member.state, **moved), losses=own_losses)
-            for member, found, (moved, own_losses) in zip(chunk, seen, parts, strict=False)
+            attrs.evolve(found, state=attrs.evolve(member.state, **moved), losses=own_losses, bad=own_bad)
+            for member, found, (moved, own_losses, own_bad) in zip(chunk, seen, parts, strict=False)
         ]
 
     def _end_epoch(self, member: _Member, trained: _Trained) -> None:
@@ -180,19 +184,20 @@ class _Run:
         member.judge()
 
     def _diverged(self, member: _Member, trained: _Trained) -> bool:
-        bad = (~torch.isfinite(trained.losses)).nonzero().flatten().tolist()
-        if not bad:
-            return False
         program, before = member.program, member.state
-        error = nonfinite_loss(
-            int(before.step) + bad[0] + 1, int(before.epoch) + 1, bad[0] + 1, trained.losses[bad[0]].item()
-        )
-        if program.nonfinite == "skip":
-            warnings.warn(
-                f"member {member.index}: skipped {len(bad)} of {len(trained.losses)} batches; the first: {error}",
-                NonfiniteLossWarning,
-                stacklevel=2,
-            )
+        bad = trained.bad.nonzero().flatten().tolist()
+        error = None
+        if bad:
+            first, value = bad[0] + 1, trained.losses[bad[0]].item()
+            error = nonfinite_loss(int(before.step) + first, int(before.epoch) + 1, first, value)
+        elif program.nonfinite == "raise":
+            error = nonfinite_parameter(trained.state.params, int(trained.state.step), int(before.epoch) + 1)
+        if error is None:
+            return False
+        if program.nonfinite in ("skip", "record"):
+            verb = "skipped" if program.nonfinite == "skip" else "went on after"
+            what = f"member {member.index}: {verb} {len(bad)} of {len(trained.losses)} batches; the first: {error}"
+            warnings.warn(what, NonfiniteLossWarning, stacklevel=2)
             return False
         member.reason = str(error).splitlines()[0]
         if program.nonfinite == "stop":  # as it is alone, after the step at fault

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,34 @@ def test_parameters_choose() -> None:
     assert list(value(domain.toolkit.find("SCORE_PDF_PLOTS")(split_types=["ALL"])).values) == ["ALL"]
     one_bin = value(BinaryClassificationScoreType.EXPECTED_CALIBRATION_ERROR(n_bins=1)).value
     assert one_bin == pytest.approx(abs(np.mean(PROBABILITIES) - 0.5))
+
+
+def test_settings_of_the_reference_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        "arrays": {"CONFUSION_MATRIX": {"normalization": "ALL"}},
+        "score_collections": {
+            "NORMALIZED_CONFUSION_COUNTS": {"normalization": "TRUE"},
+            "BINARY_PREDICTION_SCORES": {"metric_types": ["ACCURACY", "MCC"]},
+            "SCORE_STATS": {"stat_types": ["MEAN", "Q1"]},
+            "SCORE_MEANS": {"split_types": ["POSITIVE"]},
+        },
+        "array_collections": {"CONFUSION_MATRICES": {"normalization_types": ["NONE", "PRED"]}},
+        "plot_collections": {"THRESHOLD_VARIATION_CURVES": {"curve_types": ["ROC"]}},
+    }
+    (tmp_path / ".artifact-ml").mkdir()
+    (tmp_path / ".artifact-ml" / "binary_classification.json").write_text(json.dumps(settings))
+    monkeypatch.chdir(tmp_path)
+    names = [name for kind in settings.values() for name in kind]
+    found = values(*names)
+    assert found["CONFUSION_MATRIX"].value.sum() == 1.0
+    assert found["NORMALIZED_CONFUSION_COUNTS"].values["TRUE_POSITIVE"] == 0.75
+    assert {name: list(found[name].values) for name in names[2:]} == {
+        "BINARY_PREDICTION_SCORES": ["ACCURACY", "MCC"],
+        "SCORE_STATS": ["MEAN", "Q1"],
+        "SCORE_MEANS": ["POSITIVE"],
+        "CONFUSION_MATRICES": ["NONE", "PRED"],
+        "THRESHOLD_VARIATION_CURVES": ["ROC"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from functorch_artifact import records
+from functorch_artifact.background import Background
 from functorch_artifact.classification import (
     ClassificationParams,
     ClassificationPlan,
@@ -130,6 +132,20 @@ def test_an_exported_table_is_a_snapshot_and_missing_predictions_are_missing() -
     assert frame["label"].tolist() == ["down", "up"]
     assert frame["predicted"].tolist() == ["down", None]
     assert frame["probability"].tolist() == pytest.approx([0.9, float("nan")], nan_ok=True)
+
+
+def test_pictures_are_made_in_the_background_with_the_same_bits() -> None:
+    plan = ClassificationPlan.of("ACCURACY", "CONFUSION_MATRIX", "ROC_CURVES")
+    routine = ClassificationRoutine(X, LABELS, SPEC, Tempered(), plan)
+    now = routine.run(Softmax(), 2, 20)
+    with Background(lambda: ThreadPoolExecutor(1)) as background:
+        outcome = routine.run(Softmax(), 2, 20, executor=background)
+        (pending,) = outcome.pending
+        later = pending.result()
+    assert [record.name for record in outcome.records] == ["ACCURACY"]
+    assert [record.name for record in later.records] == ["CONFUSION_MATRIX", "ROC_CURVES"]
+    assert later.failures == ()
+    assert later.records[1].value == now.records[2].value
 
 
 @pytest.mark.parametrize(

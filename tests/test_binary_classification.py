@@ -321,7 +321,8 @@ def test_a_spec_that_cannot_be_is_refused(names: Any, positive: Any, text: str) 
 def test_a_spec_may_be_read_from_labels() -> None:
     spec = BinaryClassSpec.from_labels(pd.Series(["b", None, "a", "b"], dtype="category"), positive_class="a")
     assert (spec.class_names, spec.negative_class) == (("b", "a"), "b")
-    assert BinaryClassSpec.from_labels(torch.tensor([1, 0]), positive_class=True).negative_class == 0
+    spec = BinaryClassSpec.from_labels(torch.tensor([1, 0]), positive_class=True)
+    assert (type(spec.negative_class), spec.negative_class) == (int, 0)
 
 
 @pytest.mark.parametrize(

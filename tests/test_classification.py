@@ -245,7 +245,10 @@ def test_names_that_look_alike_are_refused() -> None:
 
 def test_a_spec_may_be_read_from_labels() -> None:
     assert ClassSpec.from_labels(pd.Series(["b", None, "a", "b"], dtype="string")).class_names == ("a", "b")
-    assert ClassSpec.from_labels(torch.tensor([2, 0, 1])).class_names == (0, 1, 2)
+    labels = torch.tensor([2, 0, 1])
+    spec = ClassSpec.from_labels(labels)
+    assert [(name, type(name)) for name in spec.class_names] == [(0, int), (1, int), (2, int)]
+    assert evaluate(labels, ClassificationResults(predicted=labels), spec)["ACCURACY"].value == 1.0
     assert ClassSpec.from_labels([1, "a"]).class_names == (1, "a")
 
 

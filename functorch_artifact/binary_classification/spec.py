@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from functorch_artifact.errors import PredictionError
-from functorch_artifact.metrics.labels import check_classes
+from functorch_artifact.metrics.labels import check_classes, distinct
 
 
 def _names(names: Iterable[Hashable]) -> tuple[Hashable, ...]:
@@ -59,7 +59,7 @@ class BinaryClassSpec:
         return second if first == self.positive_class else first
 
     @classmethod
-    def from_labels(cls, labels: Iterable[Any], positive_class: Hashable) -> BinaryClassSpec:
+    def from_labels(cls, labels: Any, positive_class: Hashable) -> BinaryClassSpec:
         """Find the classes among labels.
 
         Args:
@@ -73,7 +73,4 @@ class BinaryClassSpec:
             >>> BinaryClassSpec.from_labels([0, 1, 1, 0], positive_class=1).class_names
             (0, 1)
         """
-        import pandas as pd
-
-        found = pd.unique(pd.Series(list(labels), dtype=object).dropna())
-        return cls(tuple(found.tolist()), positive_class)
+        return cls(distinct(labels, "the labels"), positive_class)

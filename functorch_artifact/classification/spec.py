@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from functorch_artifact.metrics.labels import check_classes
+from functorch_artifact.metrics.labels import check_classes, distinct
 
 
 def _names(names: Iterable[Hashable]) -> tuple[Hashable, ...]:
@@ -41,7 +41,7 @@ class ClassSpec:
         return len(self.class_names)
 
     @classmethod
-    def from_labels(cls, labels: Iterable[Any]) -> ClassSpec:
+    def from_labels(cls, labels: Any) -> ClassSpec:
         """Find the classes among labels, sorted if they can be.
 
         Args:
@@ -54,9 +54,7 @@ class ClassSpec:
             >>> ClassSpec.from_labels(["b", "a", "b"]).class_names
             ('a', 'b')
         """
-        import pandas as pd
-
-        found = pd.unique(pd.Series(list(labels), dtype=object).dropna()).tolist()
+        found: list[Any] = distinct(labels, "the labels")
         try:
             return cls(sorted(found))
         except TypeError:  # names of several types

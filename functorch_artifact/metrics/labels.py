@@ -61,15 +61,8 @@ def encode(labels: Any, classes: Sequence[Hashable], where: str) -> Ints:
         >>> encode(["no", "yes", "no"], ("yes", "no"), "labels")
         array([1, 0, 1])
     """
-    import pandas as pd
-
-    column = _one_dimensional(labels, where)
-    try:
-        own_codes, own_labels = pd.factorize(column)
-    except TypeError as error:
-        raise PredictionError("has labels that cannot be names", where=where, got=error) from error
+    own_codes, names = _factorize(labels, where)
     places = {name: place for place, name in enumerate(classes)}
-    names = own_labels.astype(object)
     if unknown := [name for name in names if name not in places]:
         raise PredictionError(
             "has labels that are no class",
@@ -80,6 +73,20 @@ def encode(labels: Any, classes: Sequence[Hashable], where: str) -> Ints:
         )
     # Code -1, missing, takes the last place.
     return np.array([*(places[name] for name in names), MISSING], dtype=np.int64)[own_codes]
+
+
+def distinct(labels: Any, where: str) -> list[Hashable]:
+    """List the different labels that are not missing, in the order in which they come.
+
+    Raises:
+        PredictionError: the labels have another shape.
+
+    Example:
+        >>> import torch
+        >>> distinct(torch.tensor([2, 0, 2]), "labels")
+        [2, 0]
+    """
+    return _factorize(labels, where)[1]
 
 
 def known(codes: Ints, where: str) -> Ints:
@@ -155,6 +162,16 @@ def probabilities(raw: Any, where: str, n_dimensions: int = 1) -> Floats:
             fix="if these are logits, pass them through a sigmoid or a softmax",
         )
     return np.clip(values, 0.0, 1.0, out=values)
+
+
+def _factorize(labels: Any, where: str) -> tuple[Ints, list[Hashable]]:
+    import pandas as pd
+
+    try:
+        codes, names = pd.factorize(_one_dimensional(labels, where))
+    except TypeError as error:
+        raise PredictionError("has labels that cannot be names", where=where, got=error) from error
+    return codes, names.astype(object).tolist()
 
 
 def _one_dimensional(labels: Any, where: str) -> Any:

@@ -13,6 +13,7 @@ import functorch_artifact as fa
 from functorch_artifact import callbacks, folds, optimizers, records, trees
 from functorch_artifact.errors import TrackingError
 from functorch_artifact.run_reader import Place, RunReader
+from functorch_artifact.tracking.journal import Journal
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,6 +33,16 @@ class Shown(fa.ArtifactRoutine[torch.nn.Module]):
             ("SUMMARY", lambda: records.Table(pd.DataFrame({"epoch": [epoch]}))),
             ("SOURCE", lambda: records.File(str(file))),
         ]
+
+
+class Drawn(fa.ArtifactRoutine[torch.nn.Module]):
+    """Logs one picture."""
+
+    score_names = ()
+
+    def artifacts(self, model, epoch):
+        header = (4).to_bytes(4, "big") + (3).to_bytes(4, "big")
+        return [("DRAWN", lambda: records.Plot(PNG + b"\0\0\0\rIHDR" + header + bytes(20_000 + epoch)))]
 
 
 def program(**changes):
@@ -159,3 +170,81 @@ def test_what_is_no_run_is_explained(tmp_path):
     with pytest.raises(TrackingError, match=r"holds no journal\n  expected: a run's directory"):
         RunReader(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_score_is_the_best_models(tmp_path):
+    result = fit(tmp_path / "run", stopper=fa.EpochBoundStopper(5))
+    with RunReader(tmp_path / "run") as reader:
+        best = reader.best_score
+    assert best == ("VAL_LOSS", int(result.best.epoch), result.scores["VAL_LOSS"].min())
+    fit(tmp_path / "highest", tracker=fa.ScoreTracker("MAX", mode="max"))
+    with RunReader(tmp_path / "highest") as reader:
+        assert reader.best_score.value == reader.scores["MAX"].max()
+    fit(tmp_path / "none", tracker=None)
+    with RunReader(tmp_path / "none") as reader:
+        assert reader.best_score is None
+        assert "best model" not in reader.facts()
+
+
+def test_facts_and_contents_say_in_short_what_there_is(tmp_path):
+    fit(tmp_path / "run")
+    with RunReader(tmp_path / "run") as reader:
+        facts = reader.facts()
+        assert (facts["run"], facts["state"], facts["epochs"], facts["checkpoints"]) == ("run", "finished", 3, 3)
+        assert facts["best model"].startswith("epoch 2: VAL_LOSS ")
+        assert not {"owed", "sessions"} & set(facts)
+        assert reader.contents() == {
+            ("array", "WEIGHT", "TEST"): [1, 2, 3],
+            ("file", "SOURCE", "TEST"): [1, 2, 3],
+            ("plot collection", "PICTURES", "TEST"): [1, 2, 3],
+            ("table", "SUMMARY", "TEST"): [1, 2, 3],
+        }
+
+
+def test_time_is_what_was_worked_not_what_passed(tmp_path):
+    fit(tmp_path / "run")
+    with Journal(tmp_path / "run") as journal:
+        journal._connection.execute("DELETE FROM sessions")
+        journal._connection.execute("UPDATE commits SET time = 1000 + 60 * epoch")  # at 1060, 1120, 1180
+        for started, ended in ((1000.0, None), (1100.0, 1131.0), (9000.0, None)):  # killed, stopped, killed at once
+            journal._connection.execute(
+                "INSERT INTO sessions (started, ended, pid, host, fingerprint) VALUES (?, ?, 1, 'here', '{}')",
+                (started, ended),
+            )
+    with RunReader(tmp_path / "run") as reader:
+        assert reader.facts()["took"] == "1 min 31 s"
+        assert reader.facts()["sessions"] == 3
+
+
+def test_a_run_becomes_a_page_with_its_pictures_and_tables(tmp_path):
+    fit(tmp_path / "run", artifact_routines=[Shown(split="TEST"), Drawn()])
+    with RunReader(tmp_path / "run") as reader:
+        written = reader.to_html(tmp_path / "new" / "page.html")
+    page = written.read_text(encoding="utf-8")
+    for said in ("PICTURES/a at epoch 3", "DRAWN at epoch 1", "VAL_LOSS: ", "<summary>SUMMARY</summary>", "SOURCE"):
+        assert said in page
+    assert page.count("data:image/png;base64,") == 6
+
+
+def test_a_picture_that_was_damaged_is_told_on_the_page(tmp_path):
+    fit(tmp_path / "run", artifact_routines=[Drawn()])
+    payload = next(path for path in (tmp_path / "run" / "payloads").rglob("*") if path.is_file())
+    payload.write_bytes(payload.read_bytes()[:-1])
+    with RunReader(tmp_path / "run") as reader:
+        page = reader.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "is damaged" in page
+    assert "VAL_LOSS: " in page
+
+
+def test_a_notebook_shows_a_run_and_a_result_in_a_few_lines(tmp_path):
+    result = fit(tmp_path / "run")
+    with RunReader(tmp_path / "run") as reader:
+        shown = {"reader": reader._repr_html_(), "result": result._repr_html_()}
+    shown["without a directory"] = fit(None)._repr_html_()
+    for html in shown.values():
+        assert "VAL_LOSS" in html.replace("<wbr>", "")
+        assert "the run has reached its bound of 3 epochs" in html
+        assert len(html) < 4000
+        assert "<script" not in html
+    assert "<strong>run</strong>" in shown["reader"]
+    assert "<strong>Linear</strong>" in shown["without a directory"]

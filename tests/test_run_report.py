@@ -18,7 +18,7 @@ from functorch_artifact.errors import TrackingError
 from functorch_artifact.run_report import Picture, RunView
 
 HOSTILE = '</style></title><script>alert("x")</script><img src=//evil.example/x onerror=alert(1)>&amp; "\'\u202e\x00'
-VOID = {"meta", "img", "input", "br", "hr", "line", "circle", "path"}
+VOID = {"wbr", "meta", "img", "input", "br", "hr", "line", "circle", "path"}
 
 
 class Page(HTMLParser):
@@ -47,6 +47,10 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        if self.texts and self.tags and self.tags[-1][0] == "wbr":  # where a word may be broken
+            tag, before = self.texts.pop()
+            self.tags.pop()
+            data = before + data
         self.texts.append((self.open[-1] if self.open else None, data))
 
     def all(self, tag):

@@ -13,7 +13,7 @@ import math
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from functorch_artifact import charts
 from functorch_artifact.doctor import Fact
@@ -33,6 +33,8 @@ _STATES: Final = {
     "unreadable": "red",
 }
 _WIDTH: Final = 1000  # where nobody looks
+_NARROW: Final = 80
+_EXTREMES: Final = (">first", ">lowest", ">at epoch", ">highest", ">at epoch")
 
 
 class Terminal:
@@ -48,6 +50,7 @@ class Terminal:
         self._console: Console = Console(highlight=False, emoji=False, markup=False)
         if not self._console.is_terminal:
             self._console = Console(highlight=False, emoji=False, markup=False, width=_WIDTH)
+        self._narrow = self._console.width < _NARROW
         self._plain = not str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
 
     def say(self, text: str) -> None:
@@ -56,26 +59,29 @@ class Terminal:
 
     def runs(self, found: Iterable[tuple[str, RunReader | Exception]]) -> int:
         """List runs, a row each, one that cannot be read as well; say how many there are."""
-        table = self._table("run", "state", ">epochs", "best score", "why it stopped", ">owed")
+        headers = ("run", "|state", ">epochs", "best score", "why it stopped", ">owed")
+        table = self._table(*headers[: len(headers) - 2 * self._narrow])
         for name, reader in found:
             try:
                 if isinstance(reader, Exception):
                     raise reader
-                why, owed = _first_line(reader.reason or ""), sum(reader.owed.values())
-                _row(table, name, _state(reader.state), len(reader.scores), _best(reader), why, owed or "")
+                why = (_first_line(reader.reason or ""), str(sum(reader.owed.values()) or ""))
+                cells = (name, _state(reader.state), str(len(reader.scores)), _best(reader))
             except (FunctorchArtifactError, OSError, ValueError, sqlite3.Error) as error:
-                _row(table, name, _state("unreadable"), "", "", _first_line(str(error)), "")
+                cells, why = (name, _state("unreadable"), "", ""), (_first_line(str(error)), "")
+            _row(table, *cells, *(() if self._narrow else why))
         self._print(table)
         return int(table.row_count)
 
     def show(self, reader: RunReader) -> None:
         """Say what one run is, its scores with their courses, and what else it recorded."""
         self._print(self._facts(reader.facts()))
-        table = self._table("score", ">first", ">last", "course", ">lowest", ">at epoch", ">highest", ">at epoch")
+        table = self._table("score", ">last", "|course", *(() if self._narrow else _EXTREMES))
         for name, points in charts.curves(reader.scores).items():
             about = charts.summary(points)
             course = charts.spark(list(points.values()), plain=self._plain)
-            _row(table, name, about.first, about.last, course, about.low, about.low_at, about.high, about.high_at)
+            extremes = (about.first, about.low, about.low_at, about.high, about.high_at)
+            _row(table, name, about.last, course, *(() if self._narrow else extremes))
         self._print(table)
         others = self._table("recorded", "name", "split", "epochs")
         for (kind, name, split), epochs in reader.contents().items():
@@ -86,7 +92,7 @@ class Terminal:
 
     def compare(self, readers: Mapping[str, RunReader]) -> None:
         """Put runs side by side: what differs in their parameters, and their scores at the best epoch."""
-        table = self._table("", *(f">{name}" for name in readers))
+        table = self._table("", *readers)  # side by side, so they may be long
         facts = [reader.facts() for reader in readers.values()]
         for label in ("state", "epochs", "took", "best model"):
             _row(table, label, *(each.get(label, "") for each in facts))
@@ -138,10 +144,11 @@ class Terminal:
 
         lines = box.ASCII2 if self._plain else box.SIMPLE_HEAD
         table = Table(box=lines, show_edge=False, pad_edge=False, header_style="bold")
-        for header in headers:
-            table.add_column(
-                _clean(header.removeprefix(">")), justify="right" if header.startswith(">") else "left", overflow="fold"
-            )
+        for header in headers:  # ">" stands for numbers, "|" for what must stay on one line as well
+            mark = header[:1]
+            justify: Literal["left", "right"] = "right" if mark == ">" else "left"
+            name = _clean(header.lstrip(">|"))
+            table.add_column(name, justify=justify, no_wrap=mark in (">", "|"), overflow="fold")
         return table
 
 

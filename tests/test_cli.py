@@ -94,7 +94,7 @@ def test_show_tells_a_run(runs):
     scores = fa.RunReader(runs / "first").scores["VAL_LOSS"]
     assert table["state"] == ["finished"]
     assert table["epochs"] == ["4"]
-    first, last, course, lowest, at, *_ = table["VAL_LOSS"]
+    last, course, first, lowest, at, *_ = table["VAL_LOSS"]
     assert (first, last) == (f"{scores[1]:.4g}", f"{scores[4]:.4g}")
     assert (lowest, at) == (f"{scores.min():.4g}", str(scores.idxmin()))
     assert re.fullmatch("█[▁-█]{2}▁", course)
@@ -226,6 +226,19 @@ def test_the_module_runs_as_a_program_and_wide_tables_are_not_cut(runs):
     assert (done.returncode, done.stderr) == (0, "")
     assert "…" not in done.stdout
     assert not re.search(r" $|\x1b", done.stdout, re.MULTILINE)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(runs, monkeypatch):
+    from functorch_artifact import terminal
+
+    monkeypatch.setattr(terminal, "_WIDTH", 48)  # as on a phone
+    table = rows(run("show", runs / "first"))
+    wide = fa.RunReader(runs / "first").scores["VAL_LOSS"]
+    assert table["VAL_LOSS"][0] == f"{wide[4]:.4g}"
+    assert len(table["VAL_LOSS"]) == 2
+    output = run("runs", runs)
+    assert rows(output)["first"][:2] == ["finished", "4"]
+    assert max(map(len, output.splitlines())) <= 48
 
 
 def test_a_terminal_without_unicode_gets_ascii(runs):

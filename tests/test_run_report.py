@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.texts and self.tags and self.tags[-1][0] == "wbr":  # where a word may be broken
-            tag, before = self.texts.pop()
+            _, before = self.texts.pop()
             self.tags.pop()
             data = before + data
         self.texts.append((self.open[-1] if self.open else None, data))

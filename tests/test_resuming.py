@@ -484,3 +484,48 @@ def test_a_worker_that_dies_is_a_clear_error_and_the_run_goes_on_later(tmp_path)
     with pytest.raises((DataError, RuntimeError), match=r"a worker of the loader: died|DataLoader worker .* killed"):
         fit(tmp_path, train_loader=fa.DataLoader(Suicidal(), batch_size=2, num_workers=1), **parts)
     assert int(fit(tmp_path, train_loader=fa.DataLoader(Suicidal(), batch_size=2), **parts).state.step) == 4
+
+
+def points(directory):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    found.Reload()
+    return {tag: [event.step for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize("at", [(1, 3), (2, 0), (3, 4)])
+def test_tensorboard_shows_each_point_once_after_a_run_was_cut(at, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        twice = asking(at={at: [signal.SIGINT, signal.SIGINT]})
+        fit(tmp_path, train_loader=twice, tracking_client=tracking.TensorBoard())
+    fit(tmp_path, tracking_client=tracking.TensorBoard())
+    shown = points(tmp_path / "tensorboard")
+    assert shown["BATCH_LOSS/TRAIN"] == list(range(1, 16))
+    assert shown["VAL_LOSS/VALIDATION"] == [5, 10, 15]
+
+
+def test_a_client_in_memory_gets_a_resumed_run_from_its_beginning(tmp_path):
+    fit(tmp_path, stopper=fa.EpochBoundStopper(2), tracking_client=tracking.InMemory())
+    client = tracking.InMemory()
+    fit(tmp_path, tracking_client=client)
+    assert [record.epoch for record in client.select(name="VAL_LOSS")] == [1, 2, 3]
+    with fa.RunReader(tmp_path) as reader:
+        assert reader.owed == {}
+
+
+class Noisy(fa.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return {"x": torch.randn(3)}
+
+
+def test_what_an_example_draws_depends_on_seed_epoch_and_index_alone():
+    def drawn(**options):
+        made = fa.DataLoader(Noisy(), **options)
+        return torch.cat([batch["x"] for batch in made.batches(2, 5)])
+
+    assert torch.equal(drawn(batch_size=2), drawn(batch_size=8))
+    assert torch.equal(drawn(batch_size=2), drawn(batch_size=2, num_workers=2))

@@ -35,6 +35,7 @@ _FIRST_PAUSE: Final = 0.1  # seconds after the first failure; twice as long afte
 _LONGEST_PAUSE: Final = 60.0
 _PARKED_AFTER: Final = 5  # failures in a row
 _LAST_ATTEMPTS: Final = 3  # once the run has ended
+_OPENING: Final = 5.0  # seconds that a run's beginning waits for clients, at most
 
 
 class TrackingWarning(UserWarning):
@@ -96,7 +97,8 @@ class _Pump:
         return {}
 
     def _store(self) -> None:
-        self.source.store(self.name, self.cursor, self.refusals, everyones=self.everyones)
+        if self.client.durable or not self.source.durable:
+            self.source.store(self.name, self.cursor, self.refusals, everyones=self.everyones)
 
 
 class _Worker(threading.Thread):
@@ -228,7 +230,7 @@ class Delivery:
         """
         for worker in self._workers:
             worker.begin(run)
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + min(self._patience, _OPENING)
         for worker in self._workers:
             worker.opened.wait(max(0.0, deadline - time.monotonic()))
         for worker in self._workers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import attrs
 
@@ -31,6 +31,9 @@ class Offer(Protocol):
 class Source(Protocol):
     """Where a worker finds the records that wait for its client."""
 
+    @property
+    def durable(self) -> bool: ...
+
     def waiting(self, after: int, addressees: Sequence[str | None], limit: int) -> Iterator[Offer]: ...
     def refused(self, sequence: int) -> Offer: ...
     def load(self, client: str) -> tuple[int, Refusals]: ...
@@ -43,6 +46,7 @@ class FromJournal:
     """Records from a run's journal; one for each thread."""
 
     journal: Journal
+    durable: ClassVar[bool] = True
 
     def waiting(self, after: int, addressees: Sequence[str | None], limit: int) -> Iterator[Offer]:
         return self.journal.entries(after, addressees, limit)
@@ -76,6 +80,8 @@ class FromMemory:
     Args:
         limit: how many are held; of more, the oldest are dropped, with a `TrackingWarning`.
     """
+
+    durable = False
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit

@@ -52,6 +52,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/steps.py $(ARGS)
+	$(BIN)/python benchmarks/reliability.py
 
 bench-classes: build/envs/artifact-core/.installed
 	build/envs/artifact-core/bin/python benchmarks/validation_classes.py $(ARGS)

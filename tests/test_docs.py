@@ -55,6 +55,20 @@ def test_the_page_on_validation_runs(capsys, monkeypatch):
     assert re.search(r"F1_MACRO +0\.555556", printed)
 
 
+def test_the_page_on_reliability_runs(capsys):
+    names = run(ROOT / "docs" / "reliability.md")
+    assert names["again"].reason == names["result"].reason == "the run has reached its bound of 5 epochs"
+    assert capsys.readouterr().out.startswith("finished the run has reached its bound of 5 epochs")
+
+
+def test_the_page_on_reliability_names_tests_that_are_there():
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    there = {path.name for folder in ("tests", "tests/faults", "property_tests") for path in (ROOT / folder).glob("*")}
+    named = {name.rpartition("/")[2] for name in re.findall(r"`([\w/]*test_\w+\.py)`", page)}
+    assert len(named) > 5
+    assert named <= there
+
+
 @pytest.mark.parametrize(
     ("heading", "domain"), [("Two classes", binary_classification), ("Several classes", classification)]
 )

@@ -10,7 +10,7 @@ from conformance_tests.material import epochs, run_info
 if __name__ == "__main__":
     subject = getattr(subjects, sys.argv[1])(Path(sys.argv[2]))
     client = subject.client()
-    client.open(run_info(subject.root))
+    client.open(run_info(subject.root, sys.argv[3]))
     for batch in epochs(40):
         print("next", flush=True)
         client.log(batch)

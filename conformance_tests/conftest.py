@@ -1,6 +1,7 @@
 """Nothing phones home, and one thread."""
 
 import os
+import tempfile
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ os.environ |= {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "TRACKIO_DIR": os.environ.get("TRACKIO_DIR") or tempfile.mkdtemp(prefix="trackio-"),
+    "WANDB_ERROR_REPORTING": "false",
 }
 torch.set_num_threads(1)
 

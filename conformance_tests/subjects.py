@@ -6,24 +6,46 @@ A subject reads what is really there: files, databases, a server's answers. Scor
 
 from __future__ import annotations
 
+import base64
 import csv
 import functools
+import io
+import json
 import math
+import os
 import shutil
+import sqlite3
 import sys
 import tempfile
+import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 
 from conformance_tests.material import FRAME, PARAMETERS, png
-from functorch_artifact.records import Plot, PlotCollection, Score, ScoreCollection, TrackingClient
-from functorch_artifact.tracking import Filesystem, InMemory, MLflow, TensorBoard, layout
+from functorch_artifact.records import Plot, PlotCollection, RunInfo, Score, ScoreCollection, TrackingClient
+from functorch_artifact.tracking import (
+    ClearML,
+    Filesystem,
+    InMemory,
+    MLflow,
+    Neptune,
+    TensorBoard,
+    Trackio,
+    WandB,
+    layout,
+)
+from functorch_artifact.tracking import clearml as ours_for_clearml
 from functorch_artifact.tracking import mlflow as ours_for_mlflow
+from functorch_artifact.tracking import neptune as ours_for_neptune
+from functorch_artifact.tracking import wandb as ours_for_wandb
+from functorch_artifact.tracking.names import FILES, PLAIN, run_id
 
 Key = tuple[str, ...]
 Scores = dict[Key, list[tuple[int, float]]]
@@ -37,6 +59,9 @@ class Subject(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def prepare(self) -> None:
+        """Make what the backend needs before any client is made."""
 
     @abstractmethod
     def client(self) -> TrackingClient:
@@ -210,9 +235,12 @@ class OfMLflow(Subject):
         return path
 
     def client(self) -> TrackingClient:
+        self.prepare()
+        return MLflow(experiment="conformance", tracking_uri=self.uri)
+
+    def prepare(self) -> None:
         if not (self.root / "mlflow.db").exists():
             shutil.copyfile(self.empty_database(), self.root / "mlflow.db")
-        return MLflow(experiment="conformance", tracking_uri=self.uri)
 
     def reader(self, run: str):
         from mlflow import MlflowClient
@@ -259,7 +287,249 @@ class OfMLflow(Subject):
         return len(content)
 
 
-SUBJECTS: list[type[Subject]] = [OfMemory, OfFiles, OfTensorBoard, OfMLflow]
+class OfClearML(Subject):
+    """ClearML's offline session, as `clearml.Task.import_offline_session` would read it."""
+
+    name = "ClearML (offline)"
+
+    def client(self) -> TrackingClient:
+        os.environ["CLEARML_CACHE_DIR"] = str(self.root / "cache")
+        return ClearML(project="conformance", offline=True)
+
+    def session(self, run: str) -> tuple[Path, dict[str, Any]]:
+        for folder in (self.root / "cache" / "offline").iterdir():
+            if folder.is_dir():
+                task = json.loads((folder / "task.json").read_text())
+                if task["name"] == run:
+                    return folder, task
+        raise AssertionError(f"no session of {run}")
+
+    def events(self, kind: str, run: str = "run") -> list[dict[str, Any]]:
+        lines = (self.session(run)[0] / "metrics.jsonl").read_text().splitlines()
+        return [event for line in lines for event in json.loads(line) if event["type"] == kind]
+
+    def spelled(self, event: dict[str, Any]) -> Key:
+        end = () if event["variant"] == "value" else (FILES.decode(event["variant"]),)
+        return (*FILES.segments(event["metric"]), *end)
+
+    def scores(self, run: str = "run") -> Scores:
+        found: Scores = defaultdict(list)
+        for event in self.events("training_stats_scalar", run):
+            if event["variant"] != "epoch":
+                found[self.spelled(event)].append((event["iter"], event["value"]))
+        return dict(found)
+
+    def plots(self, run: str = "run") -> dict[Key, list[int]]:
+        found = defaultdict(list)
+        for event in self.events("training_debug_image", run):
+            assert (self.session(run)[0] / "data" / event["key"]).read_bytes().startswith(b"\x89PNG")
+            found[self.spelled(event)].append(event["iter"])
+        return dict(found)
+
+    def artifacts(self) -> dict[str, bytes]:
+        _, task = self.session("run")
+        return {each["key"]: Path(each["uri"]).read_bytes() for each in task["execution"]["artifacts"]}
+
+    def has_everything(self) -> None:
+        has_layout(self.artifacts(), ours_for_clearml.PATHS.decode)
+        assert self.plots()["PDFS", "../../a", "VALIDATION"] == [20]
+        (plot,) = self.events("plot")
+        cells = json.loads(plot["plot_str"])["data"][0]["cells"]["values"]
+        assert cells == [["first", "second"], ["0.1", "nan"], ["x", "y"]]
+        hyperparameters = self.session("run")[1]["hyperparams"]["run"]
+        assert {FILES.decode(name): each["value"] for name, each in hyperparameters.items()} == {
+            name: str(value) for name, value in PARAMETERS.items()
+        }
+        (epoch,) = [each for each in self.events("training_stats_scalar") if each["variant"] == "epoch"]
+        assert (epoch["iter"], epoch["value"]) == (20, 2.0)
+
+    def stored(self, value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    def has_as_text(self, key: Key, step: int, value: float) -> bool:
+        return f"{key[0]} {key[1]} at step {step}: {value!r}" in [event["msg"] for event in self.events("log")]
+
+    def large_file(self) -> int:
+        (content,) = [content for path, content in self.artifacts().items() if path.startswith("files/WEIGHTS/")]
+        return len(content)
+
+
+class OfNeptune(Subject):
+    """Neptune's offline sessions, as `neptune sync` would read them."""
+
+    name = "Neptune (offline)"
+
+    def client(self) -> TrackingClient:
+        os.environ["NEPTUNE_DATA_DIRECTORY"] = str(self.root / "neptune")
+        return Neptune(project="conformance/conformance")
+
+    def operations(self, run: str = "run") -> list[dict[str, Any]]:
+        sessions = [list(ours_for_neptune.operations_of(path)) for path in (self.root / "neptune/offline").iterdir()]
+        named = [each for each in sessions if run in [op.get("value") for op in each if op["path"] == ["sys", "name"]]]
+        return [operation for session in sorted(named, key=lambda each: each[0]["at"]) for operation in session]
+
+    def series(self, kind: str, run: str = "run") -> dict[Key, list[tuple[int, Any]]]:
+        found = defaultdict(list)
+        for operation in self.operations(run):
+            if operation["path"][0] == kind:
+                key = tuple(map(FILES.decode, operation["path"][1:]))
+                found[key] += [(entry["step"], entry["value"]) for entry in operation["values"]]
+        return dict(found)
+
+    def scores(self, run: str = "run") -> Scores:
+        return self.series("scores", run)
+
+    def plots(self, run: str = "run") -> dict[Key, list[int]]:
+        return {key: [step for step, _ in entries] for key, entries in self.series("plots", run).items()}
+
+    def files(self) -> dict[str, bytes]:
+        uploads = [each for each in self.operations() if each["type"] == "UploadFile"]
+        return {"/".join(each["path"][1:]): Path(each["file_path"]).read_bytes() for each in uploads}
+
+    def has_everything(self) -> None:
+        has_layout(self.files(), ours_for_neptune.PATHS.decode)
+        ((_, picture),) = self.series("plots")["PDF", "VALIDATION"]
+        assert base64.b64decode(picture["data"]).startswith(b"\x89PNG")
+        fields = {each["path"][1]: each["value"] for each in self.operations() if each["path"][0] == "parameters"}
+        assert {FILES.decode(name): value for name, value in fields.items()} == {**PARAMETERS, "bound (max)": "inf"}
+        assert self.series("run")["epoch",] == [(20, 2.0)]
+
+    def stored(self, value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    def has_as_text(self, key: Key, step: int, value: float) -> bool:
+        return (step, repr(value)) in self.series("nonfinite")[key]
+
+    def large_file(self) -> int:
+        (content,) = [content for path, content in self.files().items() if path.startswith("WEIGHTS/", 6)]
+        return len(content)
+
+
+class OfWandB(Subject):
+    """The offline files of Weights & Biases, as `wandb sync` would read them."""
+
+    name = "WandB (offline)"
+
+    def client(self) -> TrackingClient:
+        os.environ["WANDB_DIR"] = str(self.root)
+        return WandB(project="conformance", mode="offline")
+
+    def folders(self, run: str) -> list[Path]:
+        identity = run_id(RunInfo(run, str(self.root / run)))
+        return sorted((self.root / "wandb").glob(f"offline-run-*-{identity}"))
+
+    def history(self, run: str = "run") -> dict[Key, list[tuple[int, Any]]]:
+        found = defaultdict(list)
+        for folder in self.folders(run):
+            for row in ours_for_wandb.rows_of(next(folder.glob("*.wandb"))):
+                for key, value in row.items():
+                    if not key.startswith("_"):
+                        found[ours_for_wandb.KEYS.segments(key)].append((row[ours_for_wandb.STEP], value))
+        return dict(found)
+
+    def scores(self, run: str = "run") -> Scores:
+        history = self.history(run).items()
+        numbers = {key: [(step, float(value)) for step, value in found] for key, found in history if plain(found)}
+        return {key: found for key, found in numbers.items() if key[0] != "run" or len(key) > 2}
+
+    def plots(self, run: str = "run") -> dict[Key, list[int]]:
+        history = self.history(run).items()
+        return {key: [s for s, v in found] for key, found in history if not plain(found)}
+
+    def files(self) -> dict[str, bytes]:
+        roots = [folder / "files" for folder in self.folders("run")]
+        return {str(path.relative_to(root)): path.read_bytes() for root in roots for path in files_of(root)}
+
+    def has_everything(self) -> None:
+        files = self.files()
+        has_layout(files, ours_for_wandb.PATHS.decode)
+        history = self.history()
+        ((_, picture),) = history["PDFS", "price ($)", "VALIDATION"]
+        assert files[picture["path"]] == png(10)
+        ((_, table),) = history["MEANS", "VALIDATION"]
+        assert json.loads(files[table["path"]])["data"] == [["first", "0.1", "x"], ["second", "nan", "y"]]
+        assert history["run", "epoch"] == [(20, 2)]
+        assert history["JS", "a/b", "VALIDATION"] == [(20, 0.75)]
+        config = ours_for_wandb.config_of(next(self.folders("run")[0].glob("*.wandb")))
+        assert {ours_for_wandb.KEYS.decode(name): value for name, value in config.items()} == PARAMETERS
+
+    def large_file(self) -> int:
+        (content,) = [content for path, content in self.files().items() if path.startswith("files/WEIGHTS/")]
+        return len(content)
+
+
+class OfTrackio(Subject):
+    """Trackio's SQLite database and media folder."""
+
+    name = "Trackio"
+
+    @property
+    def project(self) -> str:
+        return f"p{zlib.crc32(str(self.root).encode()):08x}"  # Trackio's folder is one for the process
+
+    def client(self) -> TrackingClient:
+        return Trackio(project=self.project)
+
+    def rows(self, run: str = "run") -> list[tuple[int, dict[str, Any]]]:
+        with closing(sqlite3.connect(Path(os.environ["TRACKIO_DIR"], f"{self.project}.db"))) as database:
+            query = "SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY id"
+            return [(step, json.loads(metrics)) for step, metrics in database.execute(query, (run,))]
+
+    def series(self, run: str = "run") -> dict[Key, list[tuple[int, Any]]]:
+        found = defaultdict(list)
+        for step, metrics in self.rows(run):
+            for key, value in metrics.items():
+                found[FILES.segments(key)].append((step, value))
+        return dict(found)
+
+    def scores(self, run: str = "run") -> Scores:
+        return {
+            key: [(step, float(value)) for step, value in found]
+            for key, found in self.series(run).items()
+            if plain(found) and "/".join(key) != layout.EPOCH
+        }
+
+    def plots(self, run: str = "run") -> dict[Key, list[int]]:
+        return {key: [step for step, _ in found] for key, found in self.series(run).items() if not plain(found)}
+
+    def media(self, path: str) -> Path:
+        return Path(os.environ["TRACKIO_DIR"], "media", path)
+
+    def files(self) -> dict[str, bytes]:
+        (root,) = self.media(f"{self.project}/files").iterdir()
+        return {str(path.relative_to(root)): path.read_bytes() for path in files_of(root)}
+
+    def has_everything(self) -> None:
+        series = self.series()
+        shown = {
+            f"plots/{'/'.join(key[:-1])}/VALIDATION_epoch_0002_step_00000020.png": self.media(
+                picture["file_path"]
+            ).read_bytes()
+            for key, ((_, picture),) in series.items()
+            if isinstance(picture, dict) and picture["_type"] == "trackio.image"
+        }
+        has_layout(shown | {PLAIN.decode(path): content for path, content in self.files().items()}, str)
+        ((_, table),) = series["MEANS", "VALIDATION"]
+        assert [list(row.values()) for row in table["_value"]] == [["first", "0.1", "x"], ["second", "nan", "y"]]
+        assert series["run", "epoch"] == [(20, 2)]
+        with closing(sqlite3.connect(Path(os.environ["TRACKIO_DIR"], f"{self.project}.db"))) as database:
+            ((config,),) = database.execute("SELECT config FROM configs")
+        found = {FILES.decode(name): value for name, value in json.loads(config).items()}
+        assert found == {**PARAMETERS, "bound (max)": "Infinity"}
+
+    def large_file(self) -> int:
+        (content,) = [content for path, content in self.files().items() if path.startswith("files/WEIGHTS/")]
+        return len(content)
+
+
+SUBJECTS: list[type[Subject]] = [
+    OfMemory, OfFiles, OfTensorBoard, OfMLflow, OfClearML, OfNeptune, OfWandB, OfTrackio
+]  # fmt: skip
+
+
+def plain(entries: list[tuple[int, Any]]) -> bool:
+    """Say whether a series is one of numbers."""
+    return all(not isinstance(value, dict) for _, value in entries)
 
 
 def files_of(root: Path) -> list[Path]:
@@ -279,11 +549,6 @@ def pictures(paths: set[str], decode) -> dict[Key, list[int]]:
 
 def has_layout(found: dict[str, bytes], decode) -> None:
     """Check the files of `material.everything`, by their decoded paths."""
-    import io
-    import json
-
-    import numpy as np
-
     plain = {decode(path): content for path, content in found.items()}
     stem = "VALIDATION_epoch_0002_step_00000020"
     assert np.load(io.BytesIO(plain[f"arrays/CORRELATION/{stem}.npy"])).tolist() == [[1.0, 2.0], [3.0, 4.0]]

@@ -113,6 +113,13 @@ def files(record: Record, names: Names = FILES) -> dict[str, Content]:
             raise TrackingError("is of a kind that cannot be stored", where=where, got=type(other).__name__)
 
 
+def cells(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Write a table as text: the names of its columns, index included, and its rows."""
+    frame = table.frame.reset_index()
+    rows = zip(*(map(str, frame.iloc[:, column]) for column in range(frame.shape[1])), strict=True)
+    return [str(name) for name in frame.columns], [list(row) for row in rows]
+
+
 def parameters(run: RunInfo) -> bytes:
     """Write a run's name and parameters as JSON; what is not finite becomes text."""
     plain = {name: _finite(value) for name, value in run.parameters.items()}

@@ -23,12 +23,12 @@ from functorch_artifact.errors import TrackingError
 from functorch_artifact.records import Record, RunInfo, TrackingClient
 from functorch_artifact.tracking import layout
 from functorch_artifact.tracking.extras import load
-from functorch_artifact.tracking.names import Names, run_id
+from functorch_artifact.tracking.names import PLAIN, Names, run_id
 
 T = TypeVar("T")
 
 KEYS: Final = Names(lambda sign: sign.isalnum() or sign in "_-. ", escape=":", longest_key=250)
-PATHS: Final = Names(lambda sign: sign.isalnum() or sign in "_-. ", escape="~")
+PATHS: Final = PLAIN
 _TAG: Final = "functorch_artifact.run"
 _BATCH: Final = 1000  # metrics in one request
 _PARAMS: Final = 100

@@ -98,6 +98,9 @@ class Names:
 FILES: Final = Names(lambda sign: sign.isprintable() and sign not in '\\<>:"|?*')
 """What any file system takes; `urllib.parse.unquote` recovers it."""
 
+PLAIN: Final = Names(lambda sign: sign.isalnum() or sign in "_- .", escape="~")
+"""What also survives a URL."""
+
 
 def _check(text: str, encoded: str, longest: int, what: str) -> None:
     if not 0 < len(encoded.encode()) <= longest:

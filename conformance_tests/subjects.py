@@ -60,7 +60,7 @@ class Subject(ABC):
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Make what the backend needs before any client is made."""
 
     @abstractmethod
@@ -364,15 +364,16 @@ class OfNeptune(Subject):
         return Neptune(project="conformance/conformance")
 
     def operations(self, run: str = "run") -> list[dict[str, Any]]:
-        sessions = [list(ours_for_neptune.operations_of(path)) for path in (self.root / "neptune/offline").iterdir()]
+        folders = sorted((self.root / "neptune/offline").iterdir(), key=lambda path: path.stat().st_ctime)
+        sessions = [list(ours_for_neptune.operations_of(path)) for path in folders]
         named = [each for each in sessions if run in [op.get("value") for op in each if op["path"] == ["sys", "name"]]]
-        return [operation for session in sorted(named, key=lambda each: each[0]["at"]) for operation in session]
+        return [operation for session in named for operation in session]
 
     def series(self, kind: str, run: str = "run") -> dict[Key, list[tuple[int, Any]]]:
         found = defaultdict(list)
         for operation in self.operations(run):
             if operation["path"][0] == kind:
-                key = tuple(map(FILES.decode, operation["path"][1:]))
+                key = tuple(FILES.decode(segment) for segment in operation["path"][1:] if segment != "value")
                 found[key] += [(entry["step"], entry["value"]) for entry in operation["values"]]
         return dict(found)
 
@@ -423,7 +424,7 @@ class OfWandB(Subject):
         for folder in self.folders(run):
             for row in ours_for_wandb.rows_of(next(folder.glob("*.wandb"))):
                 for key, value in row.items():
-                    if not key.startswith("_"):
+                    if key not in ("_step", "_timestamp", "_runtime", "_wandb"):
                         found[ours_for_wandb.KEYS.segments(key)].append((row[ours_for_wandb.STEP], value))
         return dict(found)
 
@@ -450,8 +451,13 @@ class OfWandB(Subject):
         assert json.loads(files[table["path"]])["data"] == [["first", "0.1", "x"], ["second", "nan", "y"]]
         assert history["run", "epoch"] == [(20, 2)]
         assert history["JS", "a/b", "VALIDATION"] == [(20, 0.75)]
-        config = ours_for_wandb.config_of(next(self.folders("run")[0].glob("*.wandb")))
-        assert {ours_for_wandb.KEYS.decode(name): value for name, value in config.items()} == PARAMETERS
+        (begun,) = [
+            r.run
+            for r in ours_for_wandb.records_of(next(self.folders("run")[0].glob("*.wandb")))
+            if r.WhichOneof("record_type") == "run"
+        ]
+        config = {ours_for_wandb.KEYS.decode(each.key): json.loads(each.value_json) for each in begun.config.update}
+        assert {name: config.get(name) for name in PARAMETERS} == PARAMETERS
 
     def large_file(self) -> int:
         (content,) = [content for path, content in self.files().items() if path.startswith("files/WEIGHTS/")]
@@ -508,7 +514,7 @@ class OfTrackio(Subject):
             for key, ((_, picture),) in series.items()
             if isinstance(picture, dict) and picture["_type"] == "trackio.image"
         }
-        has_layout(shown | {PLAIN.decode(path): content for path, content in self.files().items()}, str)
+        has_layout(shown | self.files(), PLAIN.decode)
         ((_, table),) = series["MEANS", "VALIDATION"]
         assert [list(row.values()) for row in table["_value"]] == [["first", "0.1", "x"], ["second", "nan", "y"]]
         assert series["run", "epoch"] == [(20, 2)]

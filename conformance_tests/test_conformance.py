@@ -47,8 +47,8 @@ def start(subject: Subject, run: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "conformance_tests.child", type(subject).__name__, str(subject.root), run]
     subject.prepare()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID"):
-        environment.pop(name, None)  # or ClearML takes the process for a part of this one
+    for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID", "WANDB_SERVICE"):
+        environment.pop(name, None)  # or these backends take the process for a part of this one
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=subject.root, env=environment)
 
 

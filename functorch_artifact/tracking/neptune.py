@@ -29,6 +29,7 @@ Place: TypeAlias = tuple[str, int]  # a field's path and a step, or -1 for a fil
 
 KEYS: Final = FILES
 PATHS: Final = PLAIN
+NO_SPLIT: Final = "value"  # ends the path of a series without a split
 _IDENTITY: Final = "functorch_artifact/run"
 
 
@@ -121,11 +122,13 @@ class Neptune(TrackingClient):
 
 
 def _entries(record: Record) -> Iterator[tuple[Place, float | str | bytes]]:
+    # A field cannot be a series and have fields below it: `LOSS` and `LOSS/TRAIN`.
+    end = (NO_SPLIT,) if record.split is None else ()
     for key, value in layout.numbers(record).items():
         kind = "scores" if math.isfinite(value) else "nonfinite"
-        yield (f"{kind}/{KEYS.key(*key)}", record.step), value if math.isfinite(value) else repr(value)
+        yield (f"{kind}/{KEYS.key(*key, *end)}", record.step), value if math.isfinite(value) else repr(value)
     for key, png in layout.plots(record).items():
-        yield (f"plots/{KEYS.key(*key)}", record.step), png
+        yield (f"plots/{KEYS.key(*key, *end)}", record.step), png
     yield (layout.EPOCH, record.step), float(record.epoch)
 
 

@@ -17,6 +17,7 @@ import json
 import os
 import struct
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ Place: TypeAlias = tuple[str, int]  # a key and a step
 KEYS: Final = Names(lambda sign: sign.isalnum() or sign in "_- ", escape="~")
 PATHS: Final = PLAIN
 STEP: Final = "run/step"
+_PATIENCE: Final = 5.0  # seconds
 
 
 class WandB(TrackingClient):
@@ -58,6 +60,7 @@ class WandB(TrackingClient):
         self._wandb: Any = None
         self._run: Any = None
         self._written: set[Place] = set()
+        self._files = Path(), ""  # the folder of offline files, and the run's id
 
     @property
     def name(self) -> str:
@@ -68,13 +71,21 @@ class WandB(TrackingClient):
         """Begin the run's W&B run, or go on with it."""
         self._wandb = load("wandb", "wandb")
         identity = run_id(run)
-        self._written = _written(identity)
+        self._files = Path(_directory() or "", "wandb"), identity
+        for path in self._offline_files():
+            _settle(path)  # W&B's process outlives the one that was killed, and goes on writing
+        self._written = {
+            (key, row[STEP]) for path in self._offline_files() for row in rows_of(path) for key in row if STEP in row
+        }
+        while any(self._files[0].glob(f"offline-run-{time.strftime('%Y%m%d_%H%M%S')}-{identity}")):
+            time.sleep(0.05)  # or it writes over the file that was begun this very second
         self._run = self._wandb.init(
             project=self._project,
             name=run.name,
             id=identity,
             resume="allow",
             mode=self._mode,
+            dir=_directory(),
             reinit="create_new",
             config={KEYS.key(name): value for name, value in run.parameters.items()},
             settings=self._wandb.Settings(
@@ -112,10 +123,16 @@ class WandB(TrackingClient):
         self._save(contents)
 
     def close(self) -> None:
-        """Finish the run, which waits for W&B to have written it."""
+        """Finish the run, and wait a while for W&B to have written it."""
         if self._run is not None:
             self._run.finish()
             self._run = None
+            for path in self._offline_files()[-1:]:
+                _settle(path)
+
+    def _offline_files(self) -> list[Path]:
+        folder, identity = self._files
+        return sorted(folder.glob(f"offline-run-*-{identity}/run-{identity}.wandb"))
 
     def _values(self, record: Record, directory: Path) -> Iterator[tuple[str, Any]]:
         for key, value in layout.numbers(record).items():
@@ -135,26 +152,37 @@ class WandB(TrackingClient):
             self._run.save(str(Path(self._run.dir, path)), base_path=self._run.dir, policy="now")
 
 
-def _written(identity: str) -> set[Place]:
-    """List the places that offline files of a run hold."""
-    folder = Path(os.environ.get("WANDB_DIR", ""), "wandb")
-    return {
-        (key, row[STEP])
-        for path in folder.glob(f"offline-run-*-{identity}/run-{identity}.wandb")
-        for row in rows_of(path)
-        for key in row
-        if STEP in row
-    }
+def _directory() -> str | None:
+    return os.environ.get("WANDB_DIR")
+
+
+def _settle(path: Path) -> None:
+    """Wait, but not for long, until a file is written to its end."""
+    deadline, size = time.monotonic() + _PATIENCE, -1
+    while time.monotonic() < deadline:
+        if size != (size := path.stat().st_size) and "exit" in [r.WhichOneof("record_type") for r in records_of(path)]:
+            return
+        time.sleep(0.05)
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     """Read the rows of an offline file's history, up to what a crash tore off."""
-    record_class = load("wandb.proto.wandb_internal_pb2", "wandb").Record
-    for message in _messages(path.read_bytes()):
-        record = record_class.FromString(message)
+    for record in records_of(path):
         if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            yield {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+            row: dict[str, Any] = {}
+            for item in record.history.item:
+                *above, last = item.nested_key or [item.key]
+                place = row
+                for key in above:
+                    place = place.setdefault(key, {})
+                place[last] = json.loads(item.value_json)
+            yield row
+
+
+def records_of(path: Path) -> Iterator[Any]:
+    """Read an offline file's messages."""
+    record_class = load("wandb.proto.wandb_internal_pb2", "wandb").Record
+    return map(record_class.FromString, _messages(path.read_bytes()))
 
 
 def _messages(data: bytes) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import functools
 import io
 import json
 import math
@@ -16,7 +15,6 @@ import os
 import shutil
 import sqlite3
 import sys
-import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -29,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from conformance_tests.material import FRAME, PARAMETERS, png
+from conformance_tests.mlflow_server import empty_database, server
 from functorch_artifact.records import Plot, PlotCollection, RunInfo, Score, ScoreCollection, TrackingClient
 from functorch_artifact.tracking import (
     ClearML,
@@ -219,34 +218,25 @@ class OfMLflow(Subject):
     """MLflow without a server: its client writes to SQLite and to a directory."""
 
     name = "MLflow (sqlite)"
+    experiment = "conformance"
 
     @property
     def uri(self) -> str:
         return f"sqlite:///{self.root}/mlflow.db"
 
-    @classmethod
-    @functools.cache
-    def empty_database(cls) -> Path:
-        """Make one database, which takes seconds, for all tests to copy."""
-        from mlflow import MlflowClient
-
-        path = Path(tempfile.mkdtemp()) / "mlflow.db"
-        MlflowClient(f"sqlite:///{path}").search_experiments()
-        return path
-
     def client(self) -> TrackingClient:
         self.prepare()
-        return MLflow(experiment="conformance", tracking_uri=self.uri)
+        return MLflow(experiment=self.experiment, tracking_uri=self.uri)
 
     def prepare(self) -> None:
         if not (self.root / "mlflow.db").exists():
-            shutil.copyfile(self.empty_database(), self.root / "mlflow.db")
+            shutil.copyfile(empty_database(), self.root / "mlflow.db")
 
     def reader(self, run: str):
         from mlflow import MlflowClient
 
         client = MlflowClient(self.uri)
-        experiment = client.get_experiment_by_name("conformance").experiment_id
+        experiment = client.get_experiment_by_name(self.experiment).experiment_id
         (found,) = [each for each in client.search_runs([experiment]) if each.info.run_name == run]
         return client, found
 
@@ -285,6 +275,26 @@ class OfMLflow(Subject):
     def large_file(self) -> int:
         (content,) = [content for path, content in self.artifacts().items() if path.startswith("files/WEIGHTS/")]
         return len(content)
+
+
+class OfMLflowServer(OfMLflow):
+    """MLflow through a real `mlflow server` on loopback, one for all tests."""
+
+    name = "MLflow (server)"
+
+    @property
+    def uri(self) -> str:
+        return server().uri
+
+    @property
+    def experiment(self) -> str:
+        return f"conformance {self.root}"  # one database for all tests
+
+    def prepare(self) -> None:
+        server()
+
+    def client(self) -> TrackingClient:
+        return MLflow(experiment=self.experiment, tracking_uri=self.uri)
 
 
 class OfClearML(Subject):
@@ -529,7 +539,7 @@ class OfTrackio(Subject):
 
 
 SUBJECTS: list[type[Subject]] = [
-    OfMemory, OfFiles, OfTensorBoard, OfMLflow, OfClearML, OfNeptune, OfWandB, OfTrackio
+    OfMemory, OfFiles, OfTensorBoard, OfMLflow, OfMLflowServer, OfClearML, OfNeptune, OfWandB, OfTrackio
 ]  # fmt: skip
 
 

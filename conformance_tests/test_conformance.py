@@ -8,21 +8,28 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from conformance_tests import unreachable
 from conformance_tests.material import HOSTILE, epochs, everything, losses, png, run_info, score
-from conformance_tests.subjects import SUBJECTS, OfMemory, Subject
+from conformance_tests.mlflow_server import Server, server
+from conformance_tests.subjects import SUBJECTS, OfMemory, OfMLflowServer, Subject
 from functorch_artifact import records
 from functorch_artifact.errors import TrackingError
 from functorch_artifact.records import Record
+from functorch_artifact.tracking import MLflow
 
 every_client = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name, indirect=True)
 every_durable_client = pytest.mark.parametrize(
     "subject", [each for each in SUBJECTS if each is not OfMemory], ids=lambda subject: subject.name, indirect=True
 )
 ROOT = Path(__file__).parent.parent
+# By these, backends take a process for a part of the one that started it.
+INHERITED = {"CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID", "WANDB_SERVICE"}
 
 
 @pytest.fixture
@@ -46,9 +53,9 @@ def start(subject: Subject, run: str) -> subprocess.Popen[str]:
     """Start a process that logs 40 epochs of a run."""
     command = [sys.executable, "-m", "conformance_tests.child", type(subject).__name__, str(subject.root), run]
     subject.prepare()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID", "WANDB_SERVICE"):
-        environment.pop(name, None)  # or these backends take the process for a part of this one
+    environment = {k: v for k, v in os.environ.items() if k not in INHERITED} | {"PYTHONPATH": str(ROOT)}
+    if isinstance(subject, OfMLflowServer):
+        environment["MLFLOW_SERVER"] = subject.uri
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=subject.root, env=environment)
 
 
@@ -164,13 +171,83 @@ def test_two_runs_at_once(subject: Subject) -> None:
 
 
 @every_durable_client
-@pytest.mark.parametrize("after", [2, 7])
-def test_killed_while_writing(subject: Subject, after: int) -> None:
+def test_killed_while_writing(subject: Subject) -> None:
     with start(subject, "run") as child:
         assert child.stdout is not None
-        for _ in range(after + 1):
+        for _ in range(6):
             assert child.stdout.readline()
         child.send_signal(signal.SIGKILL)  # it goes on writing meanwhile: this falls somewhere within a write
     log(subject, *epochs(40))
     assert subject.scores()["LOSS", "TRAIN"] == [(10 * e, subject.stored(1 / e)) for e in range(1, 41)]
     assert subject.plots()["PDF", "VALIDATION"] == [50 * i for i in range(1, 9)]
+
+
+@pytest.fixture
+def flaky(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, which is down."""
+    made = Server(tmp_path)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+
+def raises_soon(action: Callable[[], object]) -> None:
+    began = time.monotonic()
+    with pytest.raises(Exception, match=r"(?i)max retries|timed out|connection") as raised:
+        action()
+    assert not isinstance(raised.value, TrackingError)  # an outage is no refusal
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("client", ["MLflow (server)"])
+def test_server_down_for_the_first_half(client: str, flaky: Server, tmp_path: Path) -> None:
+    subject = MLflow(experiment="flaky", tracking_uri=flaky.uri)
+    raises_soon(lambda: subject.open(run_info(tmp_path)))
+    flaky.start()
+    subject.open(run_info(tmp_path))
+    subject.log(losses(1, 3))
+    flaky.kill()
+    raises_soon(lambda: subject.log(losses(4, 6)))
+    flaky.start()
+    subject.log(losses(4, 6))
+    subject.close()
+    assert history(flaky, "flaky") == [(record.step, record.value.value) for record in losses(1, 6)]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("client", ["MLflow (server)"])
+def test_slow_server(client: str, tmp_path: Path) -> None:
+    slow = server()
+    assert isinstance(slow, Server)
+    subject = MLflow(experiment="slow", tracking_uri=slow.uri)
+    subject.open(run_info(tmp_path))
+    slow.stall()
+    raises_soon(lambda: subject.log(losses(1, 3)))
+    slow.go_on()
+    subject.log(losses(1, 6))
+    subject.close()
+    assert history(slow, "slow") == [(record.step, record.value.value) for record in losses(1, 6)]
+
+
+def history(at: Server, experiment: str) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(at.uri)
+    (found,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return [(entry.step, entry.value) for entry in client.get_metric_history(found.info.run_id, "LOSS/TRAIN")]
+
+
+@pytest.mark.parametrize("client", list(unreachable.CLIENTS))
+def test_server_that_is_not_there(client: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "conformance_tests.unreachable", client, "http://127.0.0.1:9"]
+    environment = {k: v for k, v in os.environ.items() if k not in INHERITED} | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=True
+    )
+    assert float(done.stdout.split()[-1]) < 90

@@ -77,6 +77,8 @@ class ClearML(TrackingClient):
                 "another ClearML task is at work in this process", where="ClearML", fix="close it before the run begins"
             )
         task_class.set_offline(self._offline)
+        if not self._offline:
+            _bound_time()
         task_class.set_random_seed(None)  # or it seeds the global generators
         task_class._report_subprocess_enabled = False  # or it forks the process that trains
         identity = run_id(run)
@@ -156,6 +158,14 @@ class ClearML(TrackingClient):
                 layout.put(source, content)
                 if not self._task.upload_artifact(path, artifact_object=str(source), wait_on_upload=True):
                     raise ConnectionError(f"ClearML did not take the artifact {path!r}")
+
+
+def _bound_time() -> None:
+    """Give up on a server after some seconds; ClearML would try for hours."""
+    retries = {"total": 2, "connect": 2, "read": 1, "redirect": 2, "status": 2}
+    load("clearml.config", "clearml").config_obj.set_overrides({"api": {"http": {"retries": retries}}})
+    session = load("clearml.backend_api.session", "clearml").Session
+    session._session_timeout = session._session_initial_timeout = (3.0, 10.0)
 
 
 def _events(kinds: Any, record: Record, directory: Path, storage: str) -> Iterator[tuple[Place, Any]]:

@@ -36,6 +36,8 @@ class Names:
     Args:
         legal: says of a character whether it stays.
         escape: the sign that begins an encoded byte; itself always encoded.
+        not_first: the signs that are encoded where a segment begins with them; by default the dot, of
+            hidden files, of this directory and of the one above.
         longest: bytes of a segment, once encoded.
         longest_key: bytes of several segments joined.
 
@@ -50,6 +52,7 @@ class Names:
 
     legal: Callable[[str], bool]
     escape: str = "%"
+    not_first: str = "."
     longest: int = 200
     longest_key: int = 10_000
 
@@ -60,8 +63,8 @@ class Names:
             TrackingError: the segment is empty, or too long once encoded.
         """
         encoded = "".join(sign if self._stays(sign) else self._bytes(sign) for sign in segment)
-        if encoded.startswith("."):  # a hidden file, this directory, or the one above
-            encoded = self._bytes(".") + encoded[1:]
+        if encoded and encoded[0] in self.not_first:
+            encoded = self._bytes(encoded[0]) + encoded[1:]
         _check(segment, encoded, self.longest, what)
         return encoded
 
@@ -98,7 +101,7 @@ class Names:
 FILES: Final = Names(lambda sign: sign.isprintable() and sign not in '\\<>:"|?*')
 """What any file system takes; `urllib.parse.unquote` recovers it."""
 
-PLAIN: Final = Names(lambda sign: sign.isalnum() or sign in "_- .", escape="~")
+PLAIN: Final = Names(lambda sign: sign.isalnum() or sign in "_-.", escape="~")
 """What also survives a URL."""
 
 

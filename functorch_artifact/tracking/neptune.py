@@ -63,7 +63,13 @@ class Neptune(TrackingClient):
 
     def open(self, run: RunInfo) -> None:
         """Find what the run has written, go on with it, and write the parameters."""
-        neptune = load("neptune", "neptune", NEPTUNE_REQUEST_TIMEOUT="10")
+        neptune = load(
+            "neptune",
+            "neptune",
+            NEPTUNE_REQUEST_TIMEOUT="10",
+            NEPTUNE_RETRIES_TIMEOUT="1",
+            NEPTUNE_SYNC_AFTER_STOP_TIMEOUT="10",
+        )
         identity = run_id(run)
         self._files = _data() / "files" / identity
         self._written = _written(identity) if self._mode == "offline" else set()

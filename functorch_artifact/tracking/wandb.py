@@ -7,8 +7,8 @@ Floor 7.
 Every step is a row of the history, with `run/step` and `run/epoch` beside its scores, and `run/step` as the
 axis of all, so that steps may come in any order. NaN and infinities are kept. Plots are images, tables
 tables of text; arrays, plots, tables and files are also files of the run, in the layout of `layout`.
-Parameters are the config. In names, what is not a letter, a digit, a space, `_` or `-` is encoded with
-tildes.
+Parameters are the config. In names, what is not a letter, a digit, a space, `_` or `-`, and a `_` at the
+beginning, which is for W&B's own, is encoded with tildes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from functorch_artifact.tracking.names import PLAIN, Names, run_id
 
 Place: TypeAlias = tuple[str, int]  # a key and a step
 
-KEYS: Final = Names(lambda sign: sign.isalnum() or sign in "_- ", escape="~")
+KEYS: Final = Names(lambda sign: sign.isalnum() or sign in "_- ", escape="~", not_first="_")
 PATHS: Final = PLAIN
 STEP: Final = "run/step"
 _PATIENCE: Final = 5.0  # seconds
@@ -92,7 +92,7 @@ class WandB(TrackingClient):
                 console="off",
                 disable_code=True,
                 disable_git=True,
-                init_timeout=20,
+                init_timeout=10,
                 silent=True,
                 x_disable_meta=True,
                 x_disable_stats=True,

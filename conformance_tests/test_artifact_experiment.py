@@ -28,6 +28,7 @@ def theirs(tmp_path, monkeypatch):
 
 
 def values(theirs, name: str) -> list[float]:
+    theirs.stop()  # which waits for what is being written
     return pd.read_csv(Path(theirs.run_dir, "artifacts", "scores", name))["value"].tolist()
 
 
@@ -42,7 +43,6 @@ def log(theirs, *batches) -> ArtifactExperiment:
 
 def test_every_kind(theirs, tmp_path):
     log(theirs, everything(tmp_path / "w.bin"))
-    theirs.stop()
     root = Path(theirs.run_dir, "artifacts")
     assert values(theirs, "LOSS.VALIDATION") == [0.25]
     assert np.load(next((root / "arrays" / "CORRELATION.VALIDATION").iterdir())).tolist() == [[1.0, 2.0], [3.0, 4.0]]
@@ -52,7 +52,7 @@ def test_every_kind(theirs, tmp_path):
         "a~2Fb": [0.75],
     }
     with np.load(next((root / "array_collections" / "BY_COLUMN.VALIDATION").iterdir())) as archive:
-        assert archive["a~2Fb"].tolist() == [0.5]
+        assert (archive["a~2Fb"].tolist(), archive["~66ile"].tolist()) == ([0.5], [1, 2])
     assert len(list((root / "plot_collections" / "PDFS.VALIDATION").rglob("*.png"))) == 2
     files = {path.parent.name: path.read_bytes() for path in Path(theirs.run_dir, "files").rglob("*") if path.is_file()}
     assert files["WEIGHTS.VALIDATION"] == b"weights"
@@ -69,9 +69,9 @@ def test_nothing_twice_and_nothing_lost(theirs):
 
 def test_nan_infinities_and_hostile_names(theirs):
     log(theirs, [score(value=value, epoch=i) for i, value in enumerate([math.nan, math.inf, -math.inf], 1)])
+    log(theirs, [score(name, value=i) for i, name in enumerate(HOSTILE)])
     assert math.isnan(values(theirs, "LOSS.TRAIN")[0])
     assert values(theirs, "LOSS.TRAIN")[1:] == [math.inf, -math.inf]
-    log(theirs, [score(name, value=i) for i, name in enumerate(HOSTILE)])
     names = {path.name for path in Path(theirs.run_dir, "artifacts", "scores").iterdir()}
     decoded = {artifact_experiment.NAMES.decode(name.removesuffix(".TRAIN")) for name in names}
     assert decoded == {*HOSTILE, "LOSS"}
@@ -101,4 +101,4 @@ def test_fit_takes_such_a_client(theirs):
 
 def test_anything_else_is_refused():
     with pytest.raises(TrackingError, match=r"tracking_client: is no tracking client\n  expected: .*log_score"):
-        artifact_experiment.as_client(object())
+        artifact_experiment.as_clients([object()])

@@ -35,7 +35,7 @@ from functorch_artifact.run_store import RunStore, StoragePolicy, identity, run_
 from functorch_artifact.signals import Interrupts
 from functorch_artifact.step import TrainState, TrainStep, device_of
 from functorch_artifact.stoppers import Stop, Verdict
-from functorch_artifact.tracking import Delivery, Filesystem
+from functorch_artifact.tracking import AnyClient, Delivery, Filesystem, as_clients
 from functorch_artifact.tracking.journal import Part
 from functorch_artifact.tracking.journal_reader import FailureRow
 from functorch_artifact.validation import batches_from, validate, validate_artifacts
@@ -57,7 +57,7 @@ def fit(
     program: Program,
     *,
     run: str | Path | None = None,
-    tracking_client: TrackingClient | Sequence[TrackingClient] | None = None,
+    tracking_client: AnyClient | Sequence[AnyClient] | None = None,
     state: TrainState | None = None,
     resume: Resume = "auto",
     progress: bool = True,
@@ -393,14 +393,14 @@ class _Loop:
 
 
 def _clients(
-    program: Program, given: TrackingClient | Sequence[TrackingClient] | None, store: RunStore | None
+    program: Program, given: AnyClient | Sequence[AnyClient] | None, store: RunStore | None
 ) -> tuple[list[TrackingClient], list[TrackingClient]]:
     """List the clients for everything, and those of routines, which take only what is theirs."""
     routines = (program.batch_routine, *program.loader_routines, *program.artifact_routines)
     own = [each.tracking_client for each in routines if each is not None and each.tracking_client is not None]
     if given is None:
         return [] if store is None else [Filesystem()], own
-    return [given] if isinstance(given, TrackingClient) else list(given), own
+    return as_clients(given), own
 
 
 def _empty() -> DataError:

@@ -34,6 +34,7 @@ from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoade
 from functorch_artifact.run_directory import Resume
 from functorch_artifact.step import NonfinitePolicy, TrainState
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData, StopperUpdateDataT
+from functorch_artifact.tracking import AnyClient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         train_loader: DataLoader[ModelInputT],
         artifact_routine: ArtifactRoutine[ModelT] | Sequence[ArtifactRoutine[ModelT]] = (),
         val_loader_routine: DataLoaderRoutine[ModelInputT, ModelOutputT] | None = None,
-        tracking_client: TrackingClient | Sequence[TrackingClient] | None = None,
+        tracking_client: AnyClient | Sequence[AnyClient] | None = None,
         *,
         run: str | Path | None = None,
         resume: Resume = "auto",
@@ -240,7 +241,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
     _state: TrainState
     _run: str | Path | None
     _resume: Resume
-    _tracking_client: TrackingClient | Sequence[TrackingClient] | None
+    _tracking_client: AnyClient | Sequence[AnyClient] | None
 
     def _set_up(self, model: ModelT) -> torch.device:
         self.model = model

@@ -7,6 +7,7 @@ Floor 7.
 A client of one's own derives from `records.TrackingClient` and lives anywhere.
 """
 
+from functorch_artifact.tracking.artifact_experiment import AnyClient, ArtifactExperiment, as_clients
 from functorch_artifact.tracking.clearml import ClearML
 from functorch_artifact.tracking.delivery import Delivery, Owed, TrackingWarning, sync
 from functorch_artifact.tracking.filesystem import Filesystem
@@ -19,10 +20,10 @@ from functorch_artifact.tracking.trackio import Trackio
 from functorch_artifact.tracking.wandb import WandB
 
 __all__ = [
+    "AnyClient",
     "ArtifactExperiment",
     "ClearML",
     "Delivery",
-    "ExperimentClient",
     "Filesystem",
     "InMemory",
     "MLflow",
@@ -32,7 +33,7 @@ __all__ = [
     "TrackingWarning",
     "Trackio",
     "WandB",
-    "as_client",
+    "as_clients",
     "client_of",
     "sync",
 ]

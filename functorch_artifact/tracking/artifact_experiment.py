@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from functorch_artifact.errors import TrackingError
 from functorch_artifact.records import (
@@ -52,6 +52,9 @@ class ExperimentClient(Protocol):
     def log_array_collection(self, array_collection: Any, name: str) -> None: ...
     def log_plot_collection(self, plot_collection: Any, name: str) -> None: ...
     def log_file(self, path_source: str, name: str) -> None: ...
+
+
+AnyClient: TypeAlias = TrackingClient | ExperimentClient
 
 
 class ArtifactExperiment(TrackingClient):
@@ -139,12 +142,16 @@ class ArtifactExperiment(TrackingClient):
             time.sleep(0.01)
 
 
-def as_client(given: TrackingClient | ExperimentClient) -> TrackingClient:
-    """Take a tracking client of ours as it is, and one of artifact-experiment's by its methods.
+def as_clients(given: AnyClient | Sequence[AnyClient]) -> list[TrackingClient]:
+    """List one or several tracking clients: ours as they are, artifact-experiment's by their methods.
 
     Raises:
-        TrackingError: it is neither.
+        TrackingError: one is neither.
     """
+    return [_as_client(each) for each in (given if isinstance(given, Sequence) else [given])]
+
+
+def _as_client(given: object) -> TrackingClient:
     if isinstance(given, TrackingClient):
         return given
     if isinstance(given, ExperimentClient):
@@ -166,7 +173,12 @@ def _name(record: Record) -> str:
 
 
 def _keyed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {NAMES.encode(key): value for key, value in values.items()}
+    return {_key(key): value for key, value in values.items()}
+
+
+def _key(key: str) -> str:
+    # Arrays go to `np.savez` as keyword arguments, beside its own.
+    return f"~{ord(key[0]):02X}{key[1:]}" if key in ("file", "allow_pickle") else NAMES.encode(key)
 
 
 def _figure(png: bytes) -> Any:

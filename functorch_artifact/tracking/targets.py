@@ -8,6 +8,7 @@ Floor 7.
 | `filesystem` | `Filesystem` | directory |
 | `tensorboard` | `TensorBoard` | directory |
 | `mlflow` | `MLflow` | tracking URI: `http://host:port` or `sqlite:///file` |
+| `clearml`, `neptune`, `wandb`, `trackio` | `ClearML`, `Neptune`, `WandB`, `Trackio` | project |
 
 OPTION is any other argument of the client that is text, a number, `true` or `false`. WHERE ends at
 the last question mark; what of VALUE would end it is percent-encoded (`%26` is `&`).
@@ -23,14 +24,22 @@ from urllib.parse import parse_qsl
 
 from functorch_artifact.errors import TrackingError
 from functorch_artifact.records import TrackingClient
+from functorch_artifact.tracking.clearml import ClearML
 from functorch_artifact.tracking.filesystem import Filesystem
 from functorch_artifact.tracking.mlflow import MLflow
+from functorch_artifact.tracking.neptune import Neptune
 from functorch_artifact.tracking.tensorboard import TensorBoard
+from functorch_artifact.tracking.trackio import Trackio
+from functorch_artifact.tracking.wandb import WandB
 
 KINDS: Final[dict[str, tuple[type[TrackingClient], str]]] = {
     "filesystem": (Filesystem, "directory"),
     "tensorboard": (TensorBoard, "directory"),
     "mlflow": (MLflow, "tracking_uri"),
+    "clearml": (ClearML, "project"),
+    "neptune": (Neptune, "project"),
+    "wandb": (WandB, "project"),
+    "trackio": (Trackio, "project"),
 }
 _TRUTH: Final = {"true": True, "false": False}
 

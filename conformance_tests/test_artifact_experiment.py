@@ -54,7 +54,11 @@ def test_every_kind(theirs, tmp_path):
     with np.load(next((root / "array_collections" / "BY_COLUMN.VALIDATION").iterdir())) as archive:
         assert (archive["a~2Fb"].tolist(), archive["~66ile"].tolist()) == ([0.5], [1, 2])
     assert len(list((root / "plot_collections" / "PDFS.VALIDATION").rglob("*.png"))) == 2
-    files = {path.parent.name: path.read_bytes() for path in Path(theirs.run_dir, "files").rglob("*") if path.is_file()}
+    files = {
+        path.parent.parent.name: path.read_bytes()
+        for path in Path(theirs.run_dir, "files").rglob("*")
+        if path.is_file()
+    }
     assert files["WEIGHTS.VALIDATION"] == b"weights"
     assert b"first,0.1,x" in files["MEANS.VALIDATION"]
     assert b'"layers": 3' in files["parameters"]

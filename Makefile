@@ -6,6 +6,7 @@
 # make peers   the part of `test` that compares domains with artifact-core and SDMetrics, on pandas 2
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
+# make bench-ensemble  32 members in one kernel, beside 32 loops written by hand
 # make bench-tables    what comparing tables costs, beside artifact-core
 # make bench-classes   what judging predictions costs, beside artifact-core
 # make clean   remove all that make has made
@@ -21,7 +22,7 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo demo-classifier demo-digits test conformance peers lint bench bench-tables bench-classes clean
+.PHONY: demo demo-classifier demo-digits test conformance peers lint bench bench-ensemble bench-tables bench-classes clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)
@@ -54,6 +55,9 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/steps.py $(ARGS)
 	$(BIN)/python benchmarks/reliability.py
+
+bench-ensemble: $(INSTALLED)
+	$(BIN)/python benchmarks/ensemble.py $(ARGS)
 
 bench-tables: build/envs/artifact-core/.installed
 	build/envs/artifact-core/bin/python benchmarks/validation.py $(ARGS)

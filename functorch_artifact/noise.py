@@ -136,7 +136,8 @@ class _Given(_Caught):  # type: ignore[no-untyped-call]
         expected = arguments[0].shape if arguments and isinstance(arguments[0], Tensor) else None
         if noise is None or (expected is not None and expected != noise.shape):
             raise _differ(operation, expected, None if noise is None else noise.shape)
-        return arguments[0].copy_(noise) if operation._schema.is_mutable else noise
+        # A copy, for dropout scales its mask in place, and what was drawn may be used again.
+        return arguments[0].copy_(noise) if operation._schema.is_mutable else noise.clone()
 
 
 def given(noise: Sequence[Tensor]) -> TorchDispatchMode:

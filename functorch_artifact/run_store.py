@@ -11,14 +11,17 @@ what comes after it is made again and replaces itself.
 
 from __future__ import annotations
 
+import functools
 import platform
 import sqlite3
+import subprocess
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias
 
+import numpy as np
 import torch
 
 from functorch_artifact import trees
@@ -127,7 +130,7 @@ class RunStore:
         With another stopper, for one, it may go on from there.
         """
         sessions = self._journal.sessions()
-        same = dict(self._journal.info().parameters) == dict(info.parameters)
+        same = _told(self._journal.info()) == _told(info)
         last = self._journal.last_epoch()
         if not sessions or sessions[-1].outcome != "finished" or not same or last != int(state.epoch):
             return None
@@ -214,6 +217,7 @@ def run_info(program: Program, directory: Path | None) -> RunInfo:
             "seed": program.seed,
             "model": program.model.name,
             "n_parameters": sum(tensor.numel() for tensor in variables.params.values()),
+            "optimizer": program.optimizer.description,
             "stopper": repr(program.stopper),
             "tracker": repr(program.tracker),
             **_chosen_by(program),
@@ -221,8 +225,24 @@ def run_info(program: Program, directory: Path | None) -> RunInfo:
             "device": str(device_of(variables)),
             "torch": str(torch.__version__),
             "python": platform.python_version(),
+            "numpy": np.__version__,
+            **_commit(),
         },
     )
+
+
+@functools.cache
+def _commit() -> dict[str, str]:
+    """Ask git for the commit that the process works in, if there is one."""
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "rev-parse", "HEAD"]
+        return {"commit": subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()}
+    return {}
+
+
+def _told(info: RunInfo) -> dict[str, str | int | float | bool]:
+    """List the parameters that make a run another one; code that is committed need not."""
+    return {name: value for name, value in info.parameters.items() if name != "commit"}
 
 
 def _chosen_by(program: Program) -> dict[str, str]:

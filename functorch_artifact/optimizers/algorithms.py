@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import attrs
 from torch import Tensor
 
 from functorch_artifact import trees
@@ -202,13 +203,19 @@ def _build(
     else:
         check(weight_decay >= 0, name, "weight_decay", "a number >= 0", weight_decay)
         number = weight_decay
-    return from_rule(
+    made = from_rule(
         rule,
         rates,
         weight_decay=number,
         decoupled=decoupled,
         maximize=maximize,
     )
+    return attrs.evolve(made, description=f"{name}({_told(learning_rate)}, weight_decay={_told(weight_decay)})")
+
+
+def _told(rate: Rate) -> str:
+    """Write a rate, a schedule by its class."""
+    return type(rate).__name__ if isinstance(rate, LearningRate) else f"{float(rate):g}"
 
 
 def _betas(name: str, betas: tuple[float, float]) -> tuple[float, float]:

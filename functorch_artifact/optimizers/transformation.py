@@ -52,6 +52,7 @@ class GradientTransformation:
         update: turns gradients, state and parameters into updates and the next state; it counts
             its own steps.
         on_epoch: called once at each epoch's end with the epoch's scores.
+        description: what it is, for people; `custom` where nobody said.
 
     Example:
         >>> import torch
@@ -66,6 +67,7 @@ class GradientTransformation:
     init: Callable[[Params], OptState]
     update: Callable[[Updates, OptState, Params], tuple[Updates, OptState]]
     on_epoch: Callable[[OptState, Scores], OptState] = _same
+    description: str = "custom"
 
 
 def aligned(updates: Updates, params: Params) -> tuple[list[Tensor], list[Tensor | Assigned], Any]:
@@ -123,7 +125,8 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
     def on_epoch(state: OptState, scores: Scores) -> OptState:
         return tuple(each.on_epoch(before, scores) for each, before in zip(transformations, state, strict=True))
 
-    return GradientTransformation(init, update, on_epoch)
+    described = [each.description for each in transformations if each.description != "custom"]
+    return GradientTransformation(init, update, on_epoch, ", ".join(described) or "custom")
 
 
 def stateless(function: Callable[[list[Tensor], list[Tensor]], list[Any]]) -> GradientTransformation:

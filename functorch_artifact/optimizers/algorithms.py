@@ -214,8 +214,8 @@ def _build(
 
 
 def _told(rate: Rate) -> str:
-    """Write a rate, a schedule by its class."""
-    return type(rate).__name__ if isinstance(rate, LearningRate) else f"{float(rate):g}"
+    """Write a number; a schedule, or a tensor, which may be one of many under vmap, by its class."""
+    return type(rate).__name__ if isinstance(rate, LearningRate | Tensor) else f"{rate:g}"
 
 
 def _betas(name: str, betas: tuple[float, float]) -> tuple[float, float]:

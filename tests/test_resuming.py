@@ -17,7 +17,7 @@ from torch import nn
 import functorch_artifact as fa
 from functorch_artifact import optimizers, records, tracking, trees
 from functorch_artifact.background import Background
-from functorch_artifact.errors import DataError, LossError, RunDirectoryError, ScoreError, StorageError
+from functorch_artifact.errors import LossError, RunDirectoryError, ScoreError, StorageError
 from functorch_artifact.fingerprint import FingerprintWarning
 from functorch_artifact.fs import Fs, Rename, Transaction, Write
 from functorch_artifact.run_store import StorageWarning
@@ -467,23 +467,6 @@ def test_artifacts_that_a_crash_took_are_computed_again(tmp_path):
     fit(tmp_path, artifact_routines=[Slow()], background=None)
     with fa.RunReader(tmp_path) as reader:
         assert [each.epoch for each in reader.records(name="LATE")] == [1, 2, 3]
-
-
-class Suicidal(fa.Dataset):
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        if index == 5 and torch.utils.data.get_worker_info():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {"x": X[index]}
-
-
-def test_a_worker_that_dies_is_a_clear_error_and_the_run_goes_on_later(tmp_path):
-    parts = {"loader_routines": [], "tracker": None, "stopper": fa.EpochBoundStopper(1)}
-    with pytest.raises((DataError, RuntimeError), match=r"a worker of the loader: died|DataLoader worker .* killed"):
-        fit(tmp_path, train_loader=fa.DataLoader(Suicidal(), batch_size=2, num_workers=1), **parts)
-    assert int(fit(tmp_path, train_loader=fa.DataLoader(Suicidal(), batch_size=2), **parts).state.step) == 4
 
 
 def points(directory):

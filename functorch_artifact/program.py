@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import attrs
+from torch import nn
 
 from functorch_artifact import precision as precisions
 from functorch_artifact import step as steps
@@ -26,6 +27,11 @@ from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
 from functorch_artifact.stoppers import EarlyStopper, Stop, StopperUpdateData
+
+
+def _functional(model: nn.Module | FunctionalModel[Any]) -> FunctionalModel[Any]:
+    """Convert the model; type checkers make nothing of a converter that is generic."""
+    return functional(model)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -69,7 +75,7 @@ class Program:
         ScoreError: the stopper or the tracker reads a score that nothing logs.
     """
 
-    model: FunctionalModel[Any] = attrs.field(converter=functional)
+    model: FunctionalModel[Any] = attrs.field(converter=_functional)
     optimizer: GradientTransformation
     train_loader: Loader[Any]
     stopper: EarlyStopper[Any, Any]

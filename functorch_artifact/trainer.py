@@ -109,7 +109,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         ]
         trainer._tracking_client, trainer._run, trainer._resume = tracking_client, run, resume
         trainer._program = Program(
-            model=model,  # type: ignore[arg-type]  # converted
+            model=model,
             optimizer=trainer._transformation(),
             train_loader=train_loader,
             stopper=trainer._get_early_stopper(),

@@ -195,7 +195,7 @@ def programs(*, max_n_epochs: int = 4) -> st.SearchStrategy[Program]:
         # BatchNorm takes no batch of one row in training.
         loader = draw(loaders(min_size=4).filter(lambda each: each._n % each.batch_size != 1))
         return Program(
-            model=draw(models(max_layers=2)),  # type: ignore[arg-type]  # converted
+            model=draw(models(max_layers=2)),
             optimizer=draw(optimizers(learning_rates=schedules(scores=["TRAIN_LOSS"]))),
             train_loader=loader,
             stopper=draw(stoppers(scores=["VAL_LOSS", "TRAIN_LOSS"], max_n_epochs=max_n_epochs)),

@@ -50,6 +50,7 @@ from functorch_artifact.binary_classification import (
 )
 from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.folds import Fold
+from functorch_artifact.program import Program
 from functorch_artifact.records import Record
 from functorch_artifact.routines import ArtifactRoutine
 from functorch_artifact.stoppers import any_of
@@ -231,3 +232,9 @@ class Printing(TrackingClient):
             print(record.name, record.epoch)
 
     def close(self) -> None: ...
+
+
+# A program takes a module as it is.
+program: Program = Program(
+    model=Network(), optimizer=optimizers.adam(1e-3), train_loader=numbers, stopper=EpochBoundStopper(2)
+)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from functorch_artifact import checkpoint, trees
 from functorch_artifact.errors import CheckpointError
+from functorch_artifact.testing import check_checkpointable
+from functorch_artifact.testing import strategies as fas
 
 
 @trees.node
@@ -78,3 +80,7 @@ def test_an_altered_byte_is_found_or_means_nothing(data: st.DataObject) -> None:
             assert str(path) in str(error)
         else:
             assert trees.digest(loaded) == trees.digest(whole)
+
+
+def test_states_of_training_can_be_checkpointed() -> None:
+    assert check_checkpointable(fas.train_states())

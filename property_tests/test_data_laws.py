@@ -59,3 +59,17 @@ def test_an_order_depends_on_no_earlier_epoch(n: int, epochs: list[int], seed: i
     found = {epoch: next(loader.batches(epoch, seed)) for epoch in epochs}
     for epoch, order in found.items():
         assert torch.equal(order, keys.permutation(keys.derive(seed, "order", epoch), n))
+
+
+@settings(deadline=None, max_examples=40)
+@given(n=sizes, batch_size=sizes, shuffle=st.booleans(), drop=st.booleans(), epoch=indices, seed=indices)
+def test_batches_are_those_of_torchs_loader_in_the_same_order(
+    n: int, batch_size: int, shuffle: bool, drop: bool, epoch: int, seed: int
+) -> None:
+    drop_last = drop and n >= batch_size
+    ours = DataLoader(Rows(rows(n)), batch_size, shuffle=shuffle, drop_last=drop_last)
+    order = keys.permutation(keys.derive(seed, "order", epoch), n).tolist() if shuffle else list(range(n))
+    theirs = torch.utils.data.DataLoader(Rows(rows(n)), batch_size, sampler=order, drop_last=drop_last)
+    expected = [trees.digest(batch) for batch in theirs]
+    assert [trees.digest(batch) for batch in ours.batches(epoch, seed)] == expected
+    assert len(ours) == len(theirs)

@@ -1,14 +1,14 @@
-"""The laws of folds: monoid, agreement of update and lift, independence of the partition, purity."""
-
-from itertools import pairwise
+"""Laws of the folds, and what NumPy and pandas compute of the concatenated data."""
 
 import hypothesis.strategies as st
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
-from functorch_artifact import folds, trees
+from functorch_artifact import folds
+from functorch_artifact.testing import laws
 
 
 def identity(x):
@@ -29,96 +29,58 @@ FOLDS = {
     "product": folds.product(folds.mean(identity, each=True), folds.last(lambda x: x[0])),
     "mapped": folds.product({"m": folds.max(identity, each=True)}).premap(lambda x: x * 2).then(lambda r: r["m"]),
 }
-PARTITION_FREE = ("sum", "mean", "weighted mean", "variance", "min", "max", "last", "histogram", "concatenate")
-
+# What the rest depend on besides their rows is how these were cut into elements.
+ROWS = [name for name in FOLDS if name not in ("count", "product")]
+LAWS = [
+    pytest.param(law, id=f"{name}-{law.__name__}")
+    for name, fold in FOLDS.items()
+    for law in laws(fold, rows=name in ROWS)
+]
 values = st.floats(-1e3, 1e3, width=32)
-batches = st.lists(values, min_size=1, max_size=5).map(lambda xs: torch.tensor(xs, dtype=torch.float32))
-streams = st.lists(batches, max_size=5)
-any_fold = pytest.mark.parametrize("fold", FOLDS.values(), ids=FOLDS.keys())
+streams = st.lists(st.lists(values, min_size=1, max_size=6), min_size=1, max_size=6)
+IN_NUMPY = {
+    "count": lambda flat, stream: len(stream),
+    "sum": lambda flat, stream: flat.sum(),
+    "mean": lambda flat, stream: flat.mean(),
+    "weighted mean": lambda flat, stream: flat.mean(),
+    "variance": lambda flat, stream: flat.var(),
+    "min": lambda flat, stream: flat.min(),
+    "max": lambda flat, stream: flat.max(),
+    "last": lambda flat, stream: flat[-1],
+    "concatenate": lambda flat, stream: flat[:7],
+}
 
 
-def folded(fold, stream):
-    accumulator = fold.init()
-    for element in stream:
-        accumulator = fold.update(accumulator, element)
-    return accumulator
+@pytest.mark.parametrize("law", LAWS)
+def test_laws(law):
+    law()
 
 
-def assert_close(a, b):
-    if a is None or b is None:
-        assert a is b
-        return
-    assert type(a) is type(b)
-    left = trees.leaves([*vars_of(a)])
-    right = trees.leaves([*vars_of(b)])
-    for x, y in zip(left, right, strict=True):
-        torch.testing.assert_close(torch.as_tensor(x), torch.as_tensor(y), rtol=1e-9, atol=1e-6)
-
-
-def vars_of(result):
-    if isinstance(result, folds.Histogram):
-        return [result.counts, result.below, result.above, result.nan]
-    return [result]
-
-
-@any_fold
-@settings(max_examples=20)
-@given(stream=streams)
-def test_the_empty_accumulator_is_the_identity_of_merge(fold, stream):
-    a = folded(fold, stream)
-    assert_close(fold.finish(fold.merge(fold.init(), a)), fold.finish(a))
-    assert_close(fold.finish(fold.merge(a, fold.init())), fold.finish(a))
-
-
-@any_fold
-@settings(max_examples=20)
-@given(streams=st.tuples(streams, streams, streams))
-def test_merge_is_associative(fold, streams):
-    a, b, c = (folded(fold, stream) for stream in streams)
-    assert_close(fold.finish(fold.merge(fold.merge(a, b), c)), fold.finish(fold.merge(a, fold.merge(b, c))))
-
-
-@any_fold
-@settings(max_examples=20)
-@given(stream=streams, element=batches)
-def test_update_is_merge_with_the_lifted_element(fold, stream, element):
-    a = folded(fold, stream)
-    assert_close(fold.finish(fold.update(a, element)), fold.finish(fold.merge(a, fold.lift(element))))
-
-
-@any_fold
-@settings(max_examples=20)
-@given(left=streams, right=streams)
-def test_merge_commutes_where_declared(fold, left, right):
-    if fold.commutative:
-        a, b = folded(fold, left), folded(fold, right)
-        assert_close(fold.finish(fold.merge(a, b)), fold.finish(fold.merge(b, a)))
-
-
-@any_fold
-@settings(max_examples=20)
-@given(left=streams, right=streams, element=batches)
-def test_no_argument_is_mutated(fold, left, right, element):
-    a, b = folded(fold, left), folded(fold, right)
-    before = trees.digest((a, b, element))
-    fold.update(a, element)
-    fold.merge(a, b)
-    fold.finish(a)
-    assert trees.digest((a, b, element)) == before
-
-
-@pytest.mark.parametrize("name", PARTITION_FREE)
-@given(data=st.lists(values, min_size=1, max_size=20), cuts=st.sets(st.integers(1, 19)))
-def test_the_result_does_not_depend_on_the_partition_into_batches(name, data, cuts):
-    whole = torch.tensor(data, dtype=torch.float32)
-    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    parts = [whole[i:j] for i, j in pairwise(places)]
-    assert_close(FOLDS[name].run(parts), FOLDS[name].run([whole]))
-
-
-@given(data=st.lists(st.lists(values, min_size=1, max_size=6), min_size=1, max_size=6))
-def test_mean_and_variance_agree_with_numpy(data):
+@pytest.mark.parametrize("name", IN_NUMPY)
+@given(data=streams)
+def test_a_fold_is_what_numpy_computes_of_all_data_at_once(name, data):
     stream = [torch.tensor(batch, dtype=torch.float32) for batch in data]
     flat = np.concatenate([batch.double().numpy() for batch in stream])
-    np.testing.assert_allclose(folds.mean(identity, each=True).run(stream), flat.mean(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(folds.variance(identity, each=True).run(stream), flat.var(), rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(FOLDS[name].run(stream), IN_NUMPY[name](flat, stream), rtol=1e-9, atol=1e-6)
+
+
+@given(data=streams, ddof=st.integers(0, 1))
+def test_means_by_column_are_those_of_pandas(data, ddof):
+    width = 2
+    stream = [torch.tensor([batch[:1] * width, batch[-1:] * width], dtype=torch.float64) for batch in data]
+    table = pd.DataFrame(np.concatenate([batch.numpy() for batch in stream]))
+    means = folds.product(
+        {"mean": folds.mean(identity, each=True), "var": folds.variance(identity, each=True, ddof=ddof)}
+    )
+    found = means.run(stream)
+    np.testing.assert_allclose(found["mean"], table.mean(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found["var"], table.var(ddof=ddof), rtol=1e-9, atol=1e-6)
+
+
+@given(data=streams, edges=st.lists(values, min_size=2, max_size=5, unique=True).map(sorted))
+def test_a_histogram_is_numpys_and_loses_nothing(data, edges):
+    stream = [torch.tensor(batch, dtype=torch.float64) for batch in data]
+    flat = np.concatenate([batch.numpy() for batch in stream])
+    found = folds.histogram(identity, edges).run(stream)
+    np.testing.assert_array_equal(found.counts, np.histogram(flat, edges)[0])
+    assert int(found.counts.sum()) + found.below + found.above + found.nan == len(flat)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functorch_artifact import trees
 from functorch_artifact.stoppers import (
-    Continue,
     EarlyStopper,
     EpochBoundStopper,
     ScoreMaximizationStopper,
@@ -22,6 +21,8 @@ from functorch_artifact.stoppers import (
     all_of,
     any_of,
 )
+from functorch_artifact.testing import laws
+from functorch_artifact.testing.law import BoundLaw
 
 # Few values make ties and plateaus; None is an epoch that reported nothing.
 scores = st.one_of(
@@ -43,16 +44,29 @@ def score_stoppers(draw: st.DrawFn, name: str = "A") -> ScoreStopper:
     )
 
 
-single = st.one_of(score_stoppers("A"), score_stoppers("B"), st.builds(EpochBoundStopper, st.integers(1, 30)))
-stoppers = st.recursive(
-    single,
-    lambda inner: st.builds(
-        lambda combine, members: combine(*members),
-        st.sampled_from([any_of, all_of]),
-        st.lists(inner, min_size=1, max_size=3),
+MEMBERS = {
+    "bound": EpochBoundStopper(5),
+    "bound 1": EpochBoundStopper(1),
+    "minimum": ScoreMinimizationStopper("LOSS", max_n_epochs=9, patience=2),
+    "maximum": ScoreMaximizationStopper("ACCURACY", max_n_epochs=12, patience=3, min_delta=0.25),
+    "impatient": ScoreMinimizationStopper("LOSS", max_n_epochs=30, patience=1, min_delta=1.0),
+    "any": any_of(
+        ScoreMinimizationStopper("A", max_n_epochs=9, patience=2),
+        ScoreMaximizationStopper("B", max_n_epochs=7, patience=1),
+        EpochBoundStopper(8),
     ),
-    max_leaves=5,
-)
+    "all": all_of(ScoreMinimizationStopper("A", max_n_epochs=9, patience=1), EpochBoundStopper(3)),
+    "nested": any_of(all_of(EpochBoundStopper(2), EpochBoundStopper(4)), EpochBoundStopper(6)),
+}
+LAWS = [pytest.param(law, id=f"{name}-{law.__name__}") for name, each in MEMBERS.items() for law in laws(each)]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_laws(law: BoundLaw) -> None:
+    law()
+
+
+single = st.one_of(score_stoppers("A"), score_stoppers("B"), st.builds(EpochBoundStopper, st.integers(1, 30)))
 
 
 def epochs(history: History) -> list[StopperUpdateData]:
@@ -100,36 +114,11 @@ def test_the_bound_is_exact(n_epochs: int, history: History) -> None:
     assert stops(EpochBoundStopper(n_epochs), history) == [n >= n_epochs for n in range(1, len(history) + 1)]
 
 
-@given(stoppers, histories)
-def test_stop_is_absorbing_with_its_reason(stopper: EarlyStopper[Any, Any], history: History) -> None:
-    given = verdicts(stopper, history)
-    stopped = [verdict for verdict in given if isinstance(verdict, Stop)]
-    assert given == [Continue()] * (len(given) - len(stopped)) + stopped[:1] * len(stopped)
-    assert all(verdict.reason for verdict in stopped)
-
-
 @given(st.lists(single, min_size=1, max_size=3), histories)
 def test_any_of_is_or_and_all_of_is_and(members: list[EarlyStopper[Any, Any]], history: History) -> None:
     alone = list(zip(*(stops(member, history) for member in members), strict=True))
     assert stops(any_of(*members), history) == [any(judged) for judged in alone]
     assert stops(all_of(*members), history) == [all(judged) for judged in alone]
-
-
-@given(stoppers, histories, st.integers(0, 25))
-def test_a_prefix_that_is_saved_and_continued_is_the_whole(
-    stopper: EarlyStopper[Any, Any], history: History, cut: int
-) -> None:
-    state = stopper.init()
-    for epoch, data in enumerate(epochs(history), start=1):
-        if epoch == cut:
-            leaves, structure = trees.flatten(trees.snapshot(state))
-            state = trees.unflatten(structure, leaves)
-        digest = trees.digest(state)
-        after = stopper.update(state, data)
-        assert trees.digest(state) == digest
-        assert trees.digest(stopper.update(state, data)) == trees.digest(after)
-        state = after
-    assert stopper.verdict(state) == [stopper.verdict(stopper.init()), *verdicts(stopper, history)][-1]
 
 
 @given(score_stoppers("A"), histories)

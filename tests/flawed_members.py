@@ -167,14 +167,14 @@ class MissingIsStale(Patience):
         return state if self.stale(state) >= 2 else self.judge(state, data.scores.get("LOSS", math.inf))
 
 
-@breaks("check_stopper", "nan_is_never_an_improvement")
+@breaks("check_stopper", "what_is_not_finite_is_no_improvement")
 class NanImproves(Patience):
     def judge(self, state, loss):
         best, stale = state
         return (best, stale + 1) if loss >= best else (loss if loss < best else best, 0)
 
 
-@breaks("check_stopper", "nan_hides_no_later_improvement")
+@breaks("check_stopper", "what_is_not_finite_hides_no_improvement")
 class NanIsBest(Patience):
     def judge(self, state, loss):
         best, stale = state

@@ -19,6 +19,7 @@ from functorch_artifact.testing.client_laws import check_tracking_client
 from functorch_artifact.testing.dispatch import laws
 from functorch_artifact.testing.fold_laws import check_fold
 from functorch_artifact.testing.law import Report
+from functorch_artifact.testing.machine import ProgramMachine
 from functorch_artifact.testing.program_laws import check_program
 from functorch_artifact.testing.routine_laws import check_routine
 from functorch_artifact.testing.schedule_laws import check_schedule
@@ -29,6 +30,7 @@ from functorch_artifact.testing.transformation_laws import check_transformation
 
 __all__ = [
     "LawViolation",
+    "ProgramMachine",
     "Report",
     "check_callback",
     "check_checkpointable",

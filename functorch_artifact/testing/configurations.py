@@ -170,11 +170,15 @@ def models(*, max_layers: int = 3) -> st.SearchStrategy[FunctionalModel[nn.Modul
     @st.composite
     def drawn(draw: st.DrawFn) -> FunctionalModel[nn.Module]:
         names = draw(st.lists(st.sampled_from(sorted(_LAYERS)), max_size=max_layers))
-        with keys.seeded(draw(st.integers(0, 99))):
-            net = _Regression(nn.Sequential(nn.Linear(3, 3), *(_LAYERS[name]() for name in names), nn.Linear(3, 1)))
-        return functional(net)
+        return functional(regression(names, seed=draw(st.integers(0, 99))))
 
     return drawn()
+
+
+def regression(layers: Sequence[str], *, seed: int) -> nn.Module:
+    """Make a module of `{"x": [n, 3], "y": [n]}` with some layers between two linear ones."""
+    with keys.seeded(seed):
+        return _Regression(nn.Sequential(nn.Linear(3, 3), *(_LAYERS[name]() for name in layers), nn.Linear(3, 1)))
 
 
 class _Regression(nn.Module):

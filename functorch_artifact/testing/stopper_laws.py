@@ -90,7 +90,7 @@ def check_stopper(
     - `declares_the_scores_it_reads`
     - with a `bound`: `the_bound_is_kept`, `an_improving_run_reaches_its_bound`
     - with `patience`: `patience_is_exact`, `an_epoch_without_the_score_changes_nothing`
-    - if it watches one score: `nan_is_never_an_improvement`, `nan_hides_no_later_improvement`
+    - if it watches one score: `what_is_not_finite_is_no_improvement`, `what_is_not_finite_hides_no_improvement`
     - if it combines stoppers: `a_combination_counts_its_members`
 
     A patience is exact in the sense of Keras and Lightning; see `ScoreStopper`.
@@ -203,7 +203,7 @@ def _watches_one(case: StopperCase) -> bool:
 
 
 def _finite(case: StopperCase) -> st.SearchStrategy[list[float]]:
-    steps = [0.0, 1.0, 0.5, case.min_delta, case.min_delta / 2, 2 * case.min_delta]
+    steps = [0.0, 1.0, 0.5, 0.1, case.min_delta, case.min_delta / 2, 2 * case.min_delta]
     values = st.sampled_from(sorted(set(steps))) | st.floats(-2, 2, width=16)
     return st.lists(values, max_size=(case.patience or 3) + 6)
 
@@ -376,28 +376,29 @@ def an_epoch_without_the_score_changes_nothing(case: StopperCase, values: list[f
     expect(found == expected, f"a stop after epoch {expected} of {sparse}", f"a stop after epoch {found}")
 
 
-def _with_nan(case: StopperCase, values: list[float], places: set[int]) -> tuple[float, tuple[float, float], set[int]]:
-    """Give the stop with NaN at places, the stops with nothing and with the worst score there."""
-    chosen = {place for place in places if place < len(values)}
+def _spoilt(case: StopperCase, values: list[float], spoilt: dict[int, float]) -> tuple[float, tuple[float, float]]:
+    """Give the stop with the spoilt scores at their places, the stops with nothing and with the worst there."""
 
-    def stop(instead: float | None) -> float:
-        return case.stops_at(case.column([instead if n in chosen else v for n, v in enumerate(values)]))
+    def stop(instead: Mapping[int, float | None]) -> float:
+        return case.stops_at(case.column([instead.get(place, value) for place, value in enumerate(values)]))
 
-    return stop(math.nan), (stop(None), stop(case.worst)), {place + 1 for place in chosen}
+    return stop(spoilt), (stop(dict.fromkeys(spoilt)), stop(dict.fromkeys(spoilt, case.worst)))
 
 
-_places = st.sets(st.integers(0, 8), min_size=1, max_size=4)
+_places = st.dictionaries(
+    st.integers(0, 8), st.sampled_from([math.nan, math.nan, math.inf, -math.inf]), min_size=1, max_size=4
+)
 
 
 @STOPPER.law(
     usual_cause="`not score > best` is true of NaN, so NaN counts as an improvement; ask math.isfinite first",
     needs=_watches_one,
     values=_finite,
-    places=_places,
+    spoilt=_places,
 )
-def nan_is_never_an_improvement(case: StopperCase, values: list[float], places: set[int]) -> None:
-    """A NaN puts the stop off no longer than the worst score, or none at all, would in its place."""
-    found, others, _ = _with_nan(case, values, places)
+def what_is_not_finite_is_no_improvement(case: StopperCase, values: list[float], spoilt: dict[int, float]) -> None:
+    """A NaN or an infinity puts the stop off no longer than the worst score, or none, would in its place."""
+    found, others = _spoilt(case, values, spoilt)
     expect(found <= max(others), f"a stop after epoch {max(others)} at the latest", f"a stop after epoch {found}")
 
 
@@ -405,12 +406,13 @@ def nan_is_never_an_improvement(case: StopperCase, values: list[float], places: 
     usual_cause="NaN became the best, and nothing is better than NaN; ask math.isfinite before keeping a score",
     needs=_watches_one,
     values=_finite,
-    places=_places,
+    spoilt=_places,
 )
-def nan_hides_no_later_improvement(case: StopperCase, values: list[float], places: set[int]) -> None:
-    """After a NaN it stops no earlier than after the worst score, or none, in its place; unless at the NaN."""
-    found, others, nans = _with_nan(case, values, places)
-    expect(found >= min(others) or found in nans, f"no stop before epoch {min(others)}", f"a stop after epoch {found}")
+def what_is_not_finite_hides_no_improvement(case: StopperCase, values: list[float], spoilt: dict[int, float]) -> None:
+    """After a NaN or an infinity it stops no earlier than after the worst score, or none, unless at that very epoch."""
+    found, others = _spoilt(case, values, spoilt)
+    right = found >= min(others) or found - 1 in spoilt
+    expect(right, f"no stop before epoch {min(others)}", f"a stop after epoch {found}")
 
 
 @STOPPER.law(

@@ -203,7 +203,7 @@ def the_best_is_the_best_of_all(case: TrackerCase, values: list[float]) -> None:
         expect(got == top, f"a model of criterion {top} after {seen}", f"one of criterion {got}")
 
 
-@TRACKER.law(usual_cause="<= stands where < is meant", needs=_has_mode, value=st.sampled_from([0.0, 1.0, -2.5]))
+@TRACKER.law(usual_cause="<= stands where < is meant", needs=_has_mode, value=st.sampled_from([0.0, 0.1, -2.5]))
 def ties_go_to_the_earliest(case: TrackerCase, value: float) -> None:
     """Of candidates with the same criterion the earliest is kept."""
     case.expect_best(1, case.after([value] * 3), f", the first of three of criterion {value}")

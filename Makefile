@@ -4,6 +4,8 @@
 # make conformance   the part of `test` that puts every tracking client to its backend
 # make test-faults   the faults of docs/reliability.md, in full numbers
 # make peers   the part of `test` that compares domains with artifact-core and SDMetrics, on pandas 2
+# make test-laws   the laws with 10,000 examples each: hours; ARGS="-k stoppers" selects some
+# make mutants     plant faults, one at a time, and count those that the laws find
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
 # make bench-ensemble  32 members in one kernel, beside 32 loops written by hand
@@ -22,7 +24,7 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo demo-classifier demo-digits test conformance peers lint bench bench-ensemble bench-tables bench-classes clean
+.PHONY: test-laws mutants demo demo-classifier demo-digits test conformance peers lint bench bench-ensemble bench-tables bench-classes clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)
@@ -45,6 +47,12 @@ conformance: build/envs/trackers/.installed
 peers: build/envs/artifact-core/.installed
 	build/envs/artifact-core/bin/python -m pytest peer_tests tests/test_table_comparison.py tests/test_table_comparison_scores.py \
 	tests/test_binary_classification.py tests/test_classification.py
+
+test-laws: $(INSTALLED)
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest property_tests $(ARGS)
+
+mutants: $(INSTALLED)
+	$(BIN)/python benchmarks/mutants.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -226,7 +226,7 @@ def _changes(before: Marks, after: Marks) -> Iterator[str]:
             yield f"`{path}` was changed{shown}"
         else:
             yield f"`{path}` was changed: {mark[0]}, then {now[0]}"
-    for path in after.keys() - before.keys():
+    for path in sorted(after.keys() - before.keys()):
         if path.rpartition("[")[0] not in before and path.rpartition(".")[0] not in before:
             yield f"`{path}` was added"
 

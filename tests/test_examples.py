@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,13 @@ def test_the_classifiers_run(script, epochs, score, least, scores, tmp_path):
     page = (run / "report.html").read_text()
     assert page.count("<img") >= 8
     assert "GROUND_TRUTH_PROB_MEAN" in page.replace("<wbr>", "")
+
+
+def test_the_property_test_shows_a_bug_and_its_mending():
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "property_test_my_stopper.py")], capture_output=True, text=True, check=True
+    )
+    assert "MyStopper breaks the law `what_is_not_finite_is_no_improvement`" in done.stdout
+    assert "stopper = MyStopper(patience=3)" in done.stdout
+    assert "float('nan')" in done.stdout
+    assert re.search(r"MendedStopper keeps all \d+ laws", done.stdout)

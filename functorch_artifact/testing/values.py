@@ -245,9 +245,10 @@ def score_histories(
         elements: the finite scores; by default from -2 to 2, few values often, so that ties occur.
 
     Example:
-        >>> from hypothesis import given
+        >>> from hypothesis import given, settings
         >>> from functorch_artifact.testing import strategies as fas
-        >>> @given(fas.score_histories(["LOSS"], max_size=3))
+        >>> @settings(deadline=None)
+        ... @given(fas.score_histories(["LOSS"], max_size=3))
         ... def test(history):
         ...     assert len(history) <= 3
         >>> test()

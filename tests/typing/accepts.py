@@ -5,12 +5,13 @@ Checked by mypy and pyright; the code is never run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import pandas as pd
 import torch
+from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
 from functorch_artifact import (
@@ -49,12 +50,15 @@ from functorch_artifact.binary_classification import (
     ClassificationParams,
 )
 from functorch_artifact.contracts import BatchResult, Loader
+from functorch_artifact.errors import LawViolation
 from functorch_artifact.folds import Fold
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record
 from functorch_artifact.routines import ArtifactRoutine
-from functorch_artifact.stoppers import any_of
+from functorch_artifact.stoppers import Continue, Stop, Verdict, any_of
 from functorch_artifact.table_comparison import GenerationParams, TableComparisonRoutine, TableSynthesizer
+from functorch_artifact.testing import Report, check_callback, check_fold, check_stopper, laws
+from functorch_artifact.testing import strategies as fas
 
 
 class Input(ModelInput):
@@ -196,6 +200,33 @@ routine_for_labeller: ArtifactRoutine[Labeller] = labelling
 class Timed(StopperUpdateData):
     seconds: float
 
+
+class Budget(EarlyStopper[float, Timed]):
+    def init(self) -> float:
+        return 0.0
+
+    def update(self, state: float, data: Timed) -> float:
+        return state + data.seconds
+
+    def verdict(self, state: float) -> Verdict:
+        return Stop("out of time") if state > 10 else Continue()
+
+
+def timed(epoch: int, scores: Mapping[str, float]) -> Timed:
+    return Timed(n_epochs_elapsed=epoch, scores=scores, seconds=1.0)
+
+
+# Checkers take the user's own generics; what they draw is typed.
+kept: Report = check_stopper(Budget(), data=timed)
+of_callback: Report = check_callback(PredictionMean(), batches=fas.batches(Input, Output), strict=False)
+of_fold: Report = check_fold(folds.mean(len), fas.score_histories(["LOSS"]))
+broken: dict[str, LawViolation] = kept.broken
+histories: SearchStrategy[list[dict[str, float]]] = fas.score_histories(["LOSS"], allow_nan=False)
+tensors: SearchStrategy[Tensor] = fas.tensors(shapes=(2, 3), dtypes=torch.float64)
+stoppers_drawn: SearchStrategy[EarlyStopper[Any, Any]] = fas.stoppers(scores=["LOSS"], max_n_epochs=3)
+for law in laws(Budget(), data=timed):
+    name: str = law.__name__
+    law()
 
 stopper_of_less: EarlyStopper[Any, Timed] = any_of(EpochBoundStopper(3), EpochBoundStopper(4))
 tracker: ModelTracker[ScoreCriterion] = ScoreTracker("VAL_LOSS", mode="max")

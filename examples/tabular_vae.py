@@ -176,7 +176,7 @@ def main() -> None:
         print(f"\nfive rows of the best model (epoch {int(result.best.epoch)}):")
         print(synthetic.head().to_string(index=False))
         report = FINAL_PLAN.evaluate(held_out, synthetic, spec)
-        print(f"\nits report:       {report.to_html(config.run_dir / 'report.html')}")
+        print(f"\nreport on it:     {report.to_html(config.run_dir / 'best_model.html')}")
     print(f"scores and plots: {config.run_dir}")
     print(f"curves:           tensorboard --logdir {config.run_dir}")
     with RunReader(config.run_dir) as run:

@@ -71,7 +71,7 @@ def test_the_demo_runs(tmp_path):
     )
     assert scores[scores["name"] == "MEAN_JS_DISTANCE"]["epoch"].tolist() == [5]
     assert len(list(run.glob("plots/*/*.png"))) == 4
-    report = (run / "report.html").read_text()
+    report = (run / "best_model.html").read_text()
     assert report.count("<img") == 5 and "DETECTION_<wbr>SCORE" in report
     assert list(run.glob("tensorboard/events.*"))
     assert json.loads((run / "parameters.json").read_text())["parameters"]["model"] == "TabularVAE"

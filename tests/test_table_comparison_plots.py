@@ -1,10 +1,13 @@
 """What the pictures of a comparison show, read from the figures."""
 
+import gc
 import sys
+import weakref
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 
 from functorch_artifact.errors import MissingExtraError
@@ -138,3 +141,16 @@ def test_a_missing_matplotlib_names_the_extra(ordinary, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"'matplotlib', which is not installed\n.*functorch-artifact\[plots\]"):
         plots.pdf(ordinary)
+
+
+def test_a_thousand_figures_leave_nothing_behind(ordinary):
+    drawn = weakref.WeakSet()
+    for i in range(1000):
+        figure = overviews.statistic_alignment(ordinary, overviews.STATISTICS[i % 8])
+        if i % 100 == 0:
+            Plot.of(figure)
+        drawn.add(figure)
+        del figure
+    gc.collect()
+    assert len(drawn) == 0
+    assert Gcf.get_num_fig_managers() == 0  # pyplot's

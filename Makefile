@@ -9,6 +9,7 @@
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks
 # make bench-ensemble  32 members in one kernel, beside 32 loops written by hand
+# make bench-tracking  what each tracking client costs a run
 # make bench-tables    what comparing tables costs, beside artifact-core
 # make bench-classes   what judging predictions costs, beside artifact-core
 # make clean   remove all that make has made
@@ -66,6 +67,9 @@ bench: $(INSTALLED)
 
 bench-ensemble: $(INSTALLED)
 	$(BIN)/python benchmarks/ensemble.py $(ARGS)
+
+bench-tracking: build/envs/trackers/.installed
+	PYTHONPATH=. build/envs/trackers/bin/python benchmarks/tracking.py $(ARGS)
 
 bench-tables: build/envs/artifact-core/.installed
 	build/envs/artifact-core/bin/python benchmarks/validation.py $(ARGS)

@@ -154,3 +154,60 @@ def test_an_artifact_routines_period():
     assert [epoch for epoch in range(1, 7) if Artifacts(period=3).due(epoch)] == [3, 6]
     with pytest.raises(ConfigurationError, match=r"Artifacts.period: is too small\n  expected: .*\n  got: 0"):
         Artifacts(period=0)
+
+
+class Later:
+    """A background that computes when it is asked for the result, and remembers what it was given."""
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, task, shared):
+        self.submitted.append(([name for name, _ in task.artifacts], tuple(shared)))
+        return Waiting(task)
+
+
+class Waiting:
+    def __init__(self, task):
+        self.task, self.epoch, self.step = task, task.epoch, task.step
+
+    def done(self):
+        return True
+
+    def result(self):
+        return self.task()
+
+
+class Patient(Artifacts):
+    score_names = ("BIAS", "LATE", "MANY/*")
+    waiting = frozenset({"NEVER", "LATE", "MANY"})
+    shared = ("data",)
+
+    def artifacts(self, model, epoch):
+        yield from super().artifacts(model, epoch)
+        yield "LATE", lambda: records.Score(1.0)
+        yield "MANY", lambda: records.ScoreCollection({"a": 2.0})
+
+
+def test_what_can_wait_is_handed_over_and_comes_back_with_its_place():
+    background = Later()
+    outcome = Patient(split="TEST").run(torch.nn.Linear(1, 1), 3, 9, executor=background)
+    assert background.submitted == [(["NEVER", "LATE", "MANY"], ("data",))]
+    assert (set(outcome.scores), outcome.failures) == ({"BIAS"}, ())
+    (pending,) = outcome.pending
+    assert (pending.epoch, pending.step, pending.done()) == (3, 9, True)
+    later = pending.result()
+    assert later.scores == {"LATE": 1.0, "MANY/a": 2.0}
+    assert [failure.where for failure in later.failures] == ["callback 'NEVER', epoch 3, split TEST"]
+
+
+def test_scores_that_are_needed_do_not_wait():
+    background = Later()
+    outcome = Patient().run(torch.nn.Linear(1, 1), 1, 1, executor=background, needed=["MANY/a", "LATE"])
+    assert set(outcome.scores) == {"BIAS", "LATE", "MANY/a"}
+    assert background.submitted == [(["NEVER"], ("data",))]
+
+
+def test_without_a_background_nothing_waits():
+    outcome = Patient().run(torch.nn.Linear(1, 1), 1, 1)
+    assert (set(outcome.scores), len(outcome.failures), outcome.pending) == ({"BIAS", "LATE", "MANY/a"}, 1, ())

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
+from functorch_artifact.records import Score
 from functorch_artifact.table_comparison import (
     Reference,
     TableComparisonArrayCollectionType,
@@ -15,6 +16,7 @@ from functorch_artifact.table_comparison import (
 )
 from functorch_artifact.table_comparison.associations import association_matrix
 from functorch_artifact.table_comparison.distances import bin_counts, js_distance, quantile_edges
+from functorch_artifact.table_comparison.plan import all_scores
 
 numbers = st.one_of(
     st.floats(-1e6, 1e6), st.integers(-3, 3).map(float), st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0])
@@ -130,3 +132,36 @@ def test_swapping_the_sides_swaps_every_juxtaposition(left, right):
     for name, value in one.items():
         for column, pair in value.values.items():
             np.testing.assert_array_equal(pair, other[name].values[column][::-1])
+
+
+ALL = all_scores()
+
+
+@given(tables(), tables())
+def test_every_score_of_any_two_tables_keeps_to_its_range_or_says_why_it_has_none(real, synthetic):
+    report = ALL.evaluate(real, synthetic, SPEC, noise=False)
+    assert report.failures == {}
+    scores = report.scores
+    assert (scores["value"].isna() | scores["value"].between(scores["low"] - 1e-9, scores["high"] + 1e-9)).all()
+    for finding in report.findings:
+        if isinstance(finding.value, Score):
+            assert not np.isnan(finding.value.value) or finding.value.reason
+        else:
+            undefined = {name for name, value in finding.value.values.items() if np.isnan(value)}
+            assert undefined == set(finding.value.reasons)
+
+
+@given(tables())
+def test_a_table_is_at_the_better_end_of_every_score_from_itself(table):
+    scores = ALL.evaluate(table, table, SPEC, noise=False).scores.drop(index=["NONFINITE_SHARE/x", "NONFINITE_SHARE/y"])
+    best = np.where(scores["better"] == "lower", scores["low"], scores["high"])
+    defined = scores["value"].notna().to_numpy()
+    np.testing.assert_allclose(scores["value"].to_numpy()[defined], best[defined], atol=1e-7)
+
+
+@given(tables(), tables(), st.randoms(use_true_random=False))
+def test_no_score_depends_on_the_order_of_rows(real, synthetic, random):
+    order = random.sample(range(len(synthetic)), len(synthetic))
+    ordered = synthetic.iloc[order]
+    one, other = (ALL.evaluate(real, each, SPEC, noise=False).scores["value"] for each in (synthetic, ordered))
+    np.testing.assert_allclose(one, other, atol=1e-6)

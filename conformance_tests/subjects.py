@@ -441,7 +441,7 @@ class OfWandB(Subject):
     def scores(self, run: str = "run") -> Scores:
         history = self.history(run).items()
         numbers = {key: [(step, float(value)) for step, value in found] for key, found in history if plain(found)}
-        return {key: found for key, found in numbers.items() if key[0] != "run" or len(key) > 2}
+        return {key: found for key, found in numbers.items() if key not in (("run", "step"), ("run", "epoch"))}
 
     def plots(self, run: str = "run") -> dict[Key, list[int]]:
         history = self.history(run).items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 
@@ -46,7 +46,10 @@ class FromJournal:
     """Records from a run's journal; one for each thread."""
 
     journal: Journal
-    durable: ClassVar[bool] = True
+
+    @property
+    def durable(self) -> bool:
+        return True
 
     def waiting(self, after: int, addressees: Sequence[str | None], limit: int) -> Iterator[Offer]:
         return self.journal.entries(after, addressees, limit)

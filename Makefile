@@ -61,8 +61,9 @@ lint: $(INSTALLED)
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/pyright --pythonpath $(BIN)/python $(TYPED)
 
-bench: $(INSTALLED)
-	$(BIN)/python benchmarks/steps.py $(ARGS)
+bench: build/envs/peers/.installed
+	build/envs/peers/bin/python benchmarks/steps.py $(ARGS)
+	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/reliability.py
 
 bench-ensemble: $(INSTALLED)

@@ -1,101 +1,92 @@
-"""What purity costs: our eager step against the loop a user writes by hand, as ratios.
+"""What a training step costs: ours in each mode, by hand, and in every library that a user might pick.
 
-Both sides take the same steps on the same data, interleaved in rounds; the table shows medians.
-Run with `make bench`.
+All sides train the same model from the same weights on the same batch with Adam, in one process and
+one thread, interleaved in rounds. The table shows each side's median CPU time a step (of the
+process, so that other work on the machine counts less), and how many times faster than the
+hand-written loop with default Adam that is. Run with `make bench`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import platform
 import statistics
 import time
 from collections.abc import Callable
 
+import jax_models
+import peers
 import torch
-from torch import nn
+from models import NAMES, Workload, workload
 
-import functorch_artifact as fa
-from functorch_artifact import optimizers
-from functorch_artifact.compiling import Mode
-
-
-def mlp(width: int, depth: int, *, norm: bool) -> nn.Sequential:
-    """Make a classifier of `depth` hidden layers."""
-    layers: list[nn.Module] = []
-    for size in (4, *[width] * (depth - 1)):
-        layers += [nn.Linear(size, width), *([nn.BatchNorm1d(width)] if norm else []), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, 2))
-
-
-def by_hand(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
-    """Make the loop body that a user would write."""
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
-        optimizer.step()
-
-    return step
+SIDES: dict[str, Callable[[Workload], peers.Side]] = {
+    "by hand, default Adam": peers.by_hand,
+    "by hand, fused Adam": lambda work: peers.by_hand(work, fused=True),
+    "torch.compile of the model, fused Adam": lambda work: peers.by_hand(work, compiled=True, fused=True),
+    "Lightning": peers.lightning,
+    "ignite": peers.ignite,
+    "TorchOpt": peers.torchopt,
+    "JAX jit": lambda work: jax_models.side(work.make(), work.batch, scanned=False),
+    "JAX lax.scan": lambda work: jax_models.side(work.make(), work.batch, scanned=True),
+    "ours, eager": lambda work: peers.ours(work, "eager"),
+    "ours, captured": lambda work: peers.ours(work, "captured"),
+    "ours, captured, 16 steps a call": lambda work: peers.ours(work, "captured", peers.STEPS),
+    "ours, compiled": lambda work: peers.ours(work, "compiled"),
+    "ours, compiled, 16 steps a call": lambda work: peers.ours(work, "compiled", peers.STEPS),
+}
+PACKAGES = ("torch", "lightning", "pytorch-ignite", "torchopt", "jax", "optax")
 
 
-def ours(
-    net: nn.Module, x: torch.Tensor, y: torch.Tensor, *, lifted: bool = False, mode: Mode = "eager"
-) -> Callable[[], None]:
-    """Make the loop body over our step."""
-    adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-    tx = optimizers.from_torch(adam) if lifted else optimizers.adam(1e-3)
-    model = fa.functional(net, inputs=lambda batch: batch[0])
-    loss = lambda out, batch: nn.functional.cross_entropy(out, batch[1])  # noqa: E731
-    pure = fa.compile(fa.train_step(model, tx, loss), mode)
-    state = fa.init(model, tx)
-
-    def step() -> None:
-        nonlocal state
-        state, _ = pure(state, (x, y))
-
-    return step
+def milliseconds(side: peers.Side, at_least: float) -> float:
+    """Time calls for so many seconds of the process's CPU time, in milliseconds a step."""
+    call, steps = side
+    began, taken = time.process_time(), 0
+    while time.process_time() - began < at_least:
+        call()
+        taken += steps
+    return (time.process_time() - began) / taken * 1e3
 
 
-def seconds(step: Callable[[], None], n: int) -> float:
-    """Time n steps, in seconds a step."""
-    began = time.perf_counter()
-    for _ in range(n):
-        step()
-    return (time.perf_counter() - began) / n
+def measure(work: Workload, rounds: int, seconds: float, only: str) -> None:
+    """Print one model's table."""
+    sides: dict[str, peers.Side] = {}
+    for name, make in SIDES.items():
+        if only in name or name.startswith("by hand, default"):
+            if name.startswith("JAX") and work.name.startswith("transformer"):
+                continue  # not written in JAX
+            with peers.building(name):
+                sides[name] = make(work)
+                sides[name][0]()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, side in sides.items():
+            took = milliseconds(side, seconds)
+            if number:  # the first round warms up
+                times[name].append(took)
+    hand = statistics.median(times["by hand, default Adam"])
+    print(f"\n{work.name:<42}{'ms a step':>10}{'times by hand':>15}")
+    for name, found in times.items():
+        print(f"{name:<42}{statistics.median(found):>10.3f}{hand / statistics.median(found):>15.2f}", flush=True)
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each side in each round")
+    parser.add_argument("--models", nargs="*", default=NAMES, choices=NAMES)
+    parser.add_argument("--only", default="", help="sides whose name contains this")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, 1 thread, medians of {options.rounds} rounds of {options.steps} steps\n")
-    print(f"{'model':<34}{'by hand':>10}", end="")
-    print(*(f"{side:>10}{'ratio':>7}" for side in ("adam", "lifted", "captured")), sep="")
-    for name, batch, make in (
-        ("MLP 4-64-64-2, batch 64", 64, lambda: mlp(64, 2, norm=False)),
-        ("MLP 4-64-64-2, BatchNorm, batch 64", 64, lambda: mlp(64, 2, norm=True)),
-        ("MLP 4-(256 x 6)-2, batch 512", 512, lambda: mlp(256, 6, norm=True)),
-    ):
-        x, y = torch.randn(batch, 4), torch.randint(0, 2, (batch,))
-        sides = [
-            by_hand(make(), x, y),
-            ours(make(), x, y),
-            ours(make(), x, y, lifted=True),
-            ours(make(), x, y, mode="captured"),
-        ]
-        times: list[list[float]] = [[] for _ in sides]
-        for round_ in range(options.rounds + 1):
-            for side, found in zip(sides, times, strict=True):
-                took = seconds(side, options.steps)
-                if round_:  # the first round warms up
-                    found.append(took)
-        hand, *others = (statistics.median(found) for found in times)
-        print(f"{name:<34}{hand * 1e3:>8.3f}ms", end="")
-        print(*(f"{each * 1e3:>8.3f}ms{each / hand:>7.2f}" for each in others), sep="")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    print(
+        f"Python {platform.python_version()}, {versions}\n{platform.processor() or platform.machine()}, 1 thread, ",
+        end="",
+    )
+    print(f"medians of {options.rounds} rounds of {options.seconds} s a side")
+    for name in options.models:
+        measure(workload(name), options.rounds, options.seconds, options.only)
 
 
 if __name__ == "__main__":

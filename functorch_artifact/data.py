@@ -133,7 +133,8 @@ class DataLoader(Generic[T_co]):
     tuple stays a tuple. Iterating over the loader itself gives epoch 1 of seed 0.
 
     Args:
-        dataset: map-style, iterable or resident, ours or torch's, with a length.
+        dataset: map-style, iterable or resident, ours or torch's, with a length. A `TensorDataset`
+            of torch is taken as resident; `feeding` says so.
         batch_size: examples in a batch.
         shuffle: reorder the examples each epoch.
         drop_last: leave out the last batch where it would be smaller.
@@ -197,8 +198,19 @@ class DataLoader(Generic[T_co]):
         ):
             if wrong:
                 raise DataError(problem, where="DataLoader", expected=expected, got=got)
+        plain = type(self.dataset) is torch_data.TensorDataset and self.collate is None and self.num_workers == 0
+        if plain and all(tensor.ndim for tensor in self.dataset.tensors):  # type: ignore[attr-defined]
+            tensors: Any = self.dataset
+            object.__setattr__(self, "dataset", ResidentDataset(tensors.tensors))
         if self.device is not None and isinstance(self.dataset, ResidentDataset):
             object.__setattr__(self, "dataset", self.dataset.on(self.device))
+
+    @property
+    def feeding(self) -> str:
+        """Say how batches are made, e.g. `gathered from tensors on cpu`."""
+        if isinstance(self.dataset, ResidentDataset):
+            return f"gathered from tensors on {self.dataset.device}"
+        return f"collated from examples in {self.num_workers or 'no'} worker processes"
 
     @property
     def _n(self) -> int:

@@ -259,3 +259,13 @@ def test_stacks_are_the_batches_in_their_order(n, dataset, steps, drop_last):
 def test_a_batch_smaller_than_the_batch_size_is_a_stack_of_its_own():
     (stack,) = DataLoader(ResidentDataset(torch.arange(3)), batch_size=6).stacks(1, 0, steps=4)
     assert torch.equal(stack, torch.arange(3)[None])
+
+
+def test_tensors_are_resident_by_themselves_and_that_is_said():
+    tensors = torch_data.TensorDataset(torch.randn(10, 2), torch.arange(10))
+    loader = DataLoader(tensors, batch_size=4, shuffle=True)
+    assert loader.feeding == "gathered from tensors on cpu"
+    collated = DataLoader(tensors, batch_size=4, shuffle=True, collate=collate)
+    assert collated.feeding == "collated from examples in no worker processes"
+    for one, other in zip(loader.batches(3, 1), collated.batches(3, 1), strict=True):
+        assert trees.digest(one) == trees.digest(other)

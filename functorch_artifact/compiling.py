@@ -194,9 +194,8 @@ class CompiledStep:
             return None
         try:
             module = lowering.capture(flat, leaves)
-            draws, replay = lowering.draws(module), lowering.replay(copy.deepcopy(module))
-            with torch.no_grad(), surroundings(state, self.step.precision, seeded=draws):
-                replay(list(leaves))  # what traces may still not run
+            if self.mode == "captured":
+                self._try(lowering.replay(copy.deepcopy(module)), module, state, leaves)
         except Exception as error:
             self.step(state, batch)  # a step that is itself at fault says so here
             self._fall_back(f"the step is not captured and runs as it is, in mode 'eager': {_reason(error)}")
@@ -215,9 +214,15 @@ class CompiledStep:
             except Exception as error:
                 self._fall_back(f"the step is not compiled and runs captured: {_reason(error)}")
                 mode, why, written = "captured", _reason(error), []
-        run = run or replay
+        draws = lowering.draws(module)
+        run = run or lowering.replay(module)
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
         return _Runner(run, spec, n_moving, written, draws)
+
+    def _try(self, run: lowering.Flat, module: Any, state: TrainState, leaves: list[Any]) -> None:
+        """Run a graph once for nothing: what traces may still not run."""
+        with torch.no_grad(), surroundings(state, self.step.precision, seeded=lowering.draws(module)):
+            run(list(leaves))
 
     def _choose(self, n_operations: int, n_examples: int, device: torch.device) -> tuple[Mode, str]:
         """Choose the mode of a new signature, by nothing that another run of the program could not see."""

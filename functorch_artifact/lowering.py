@@ -114,9 +114,12 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
         Exception: whatever torch raises: an operation that it cannot compile, no C++ compiler.
     """
     path = kept(module)
+    keepable = not module.graph.find_nodes(op="get_attr")  # what is loaded has lost its constants
     with contextlib.suppress(Exception):  # a file of another version, or damaged, is made again
         from torch._inductor.standalone_compile import CompiledArtifact
 
+        if not keepable:
+            raise LookupError
         with _quiet():
             found = CompiledArtifact.load(path=str(path), format="binary")
         return lambda arguments: found(*arguments), True
@@ -127,11 +130,12 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
         return lambda arguments: compiled(*arguments), False
     with _quiet():
         made = standalone_compile(
-            module, list(leaves), dynamic_shapes="from_graph", options={"config_patches": dict(_INDUCTOR)}, aot=True
+            module, list(leaves), dynamic_shapes="from_graph", options={"config_patches": dict(_INDUCTOR)}, aot=keepable
         )
         with contextlib.suppress(Exception):  # a graph that cannot be kept is compiled by each process
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.save(path=str(path), format="binary")
+            if keepable:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.save(path=str(path), format="binary")
     return lambda arguments: made(*arguments), False
 
 

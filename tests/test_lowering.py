@@ -68,11 +68,12 @@ def test_generated_code_keeps_constants_and_draws_masks_in_the_order_of_their_me
         return [torch.nn.functional.dropout(mixed, 0.5)]
 
     x = torch.randn(3, 4, 5, dtype=torch.float32)
-    run, _ = lowering.generate(lowering.write_back(lowering.capture(function, [x]), [None]), [x])
-    torch.manual_seed(2)
-    (found,) = run([x])
-    torch.manual_seed(2)
-    torch.testing.assert_close(found, function(x)[0])
+    for _ in range(2):  # once made, and once more, when it might be found
+        run, _ = lowering.generate(lowering.write_back(lowering.capture(function, [x]), [None]), [x])
+        torch.manual_seed(2)
+        (found,) = run([x])
+        torch.manual_seed(2)
+        torch.testing.assert_close(found, function(x)[0])
 
 
 SCRIPT = """

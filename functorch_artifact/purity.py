@@ -258,11 +258,14 @@ def _listening() -> Iterator[list[str]]:
     outer, profile, collecting = getattr(_THREAD, "heard", None), sys.getprofile(), gc.isenabled()
     gc.disable()  # what a collection does, at whatever moment, is not the hook's doing
     _THREAD.heard = heard
-    sys.setprofile(functools.partial(_profile, heard))
+    replaceable = profile is None or callable(profile)  # a profiler written in C could not be put back
+    if replaceable:
+        sys.setprofile(functools.partial(_profile, heard))
     try:
         yield heard
     finally:
-        sys.setprofile(profile)
+        if replaceable:
+            sys.setprofile(profile)
         _THREAD.heard = outer
         if collecting:
             gc.enable()

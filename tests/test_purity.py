@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import datetime as dt
 import os
 import random
@@ -160,6 +161,15 @@ def test_nothing_is_watched_outside():
     with purity.checking(on=False):
         purity.call("it", values.append, 3)
     assert values == [1, 2, 3]
+
+
+def test_a_profiler_goes_on():
+    profiler = cProfile.Profile()
+    profiler.enable()
+    assert found(lambda: torch.rand(1))
+    assert not found(lambda: torch.ones(1))
+    profiler.disable()
+    assert any("ones" in str(entry.code) for entry in profiler.getstats())
 
 
 def test_the_hooks_own_errors_come_through():

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from functorch_artifact.errors import TableError
 from functorch_artifact.metrics.statistics import Floats, Ints, describe
@@ -45,7 +46,7 @@ class Side:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The table again: its values and dtypes, in the specification's order, under an index of its own."""
-        columns: dict[str, Any] = dict(self.numbers)
+        columns: dict[str, Any] = {name: column_of(each, self.dtypes[name]) for name, each in self.numbers.items()}
         for name, codes in self.codes.items():
             labels = np.empty(len(self.labels[name]) + 1, dtype=object)
             labels[1:] = self.labels[name]
@@ -117,7 +118,21 @@ def dtypes_of(frame: pd.DataFrame, spec: TabularSpec) -> dict[str, Any]:
 
 
 def numbers_of(column: pd.Series[Any]) -> Floats:
+    """Take a column as numbers; datetimes are seconds since 1970 (UTC), timedeltas seconds."""
+    if types.is_datetime64_any_dtype(column.dtype):
+        column = column - pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
+    if types.is_timedelta64_dtype(column.dtype):
+        column = column / pd.Timedelta(seconds=1)
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def column_of(numbers: Floats, dtype: Any) -> pd.Series[Any]:
+    """Take numbers as the column they were made of."""
+    if types.is_datetime64_any_dtype(dtype):
+        return pd.to_datetime(pd.Series(numbers), unit="s", utc=getattr(dtype, "tz", None) is not None).astype(dtype)
+    if types.is_timedelta64_dtype(dtype):
+        return pd.to_timedelta(pd.Series(numbers), unit="s").astype(dtype)
+    return pd.Series(numbers)
 
 
 def encode(

@@ -6,11 +6,10 @@ Floor 5.
 
 | kind | inferred from | may be declared of |
 |---|---|---|
-| numeric | integers and floats, nullable ones included | booleans as well |
+| numeric | integers, floats (nullable ones included), datetimes and timedeltas, as seconds | booleans as well |
 | categorical | booleans, strings, objects, categoricals | any dtype |
 
-Datetimes, timedeltas and other dtypes are never guessed: convert them to numbers, or declare
-them categorical.
+Other dtypes are never guessed: convert them to numbers, or declare them categorical.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class TabularSpec:
 
         Raises:
             TableError: a name is not a column or has both kinds, or a column's dtype suggests no
-                kind (a datetime), or the table does not fit the result.
+                kind (a complex one), or the table does not fit the result.
         """
         declared = {"numeric": _names(numeric or ()), "categorical": _names(categorical or ())}
         if unknown := sorted({*declared["numeric"], *declared["categorical"]} - set(frame.columns)):
@@ -140,7 +139,8 @@ class TabularSpec:
 
 
 def _is_number(dtype: Any) -> bool:
-    return types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype)
+    moment = types.is_datetime64_any_dtype(dtype) or types.is_timedelta64_dtype(dtype)
+    return moment or (types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype))
 
 
 def _infer(name: str, dtype: Any) -> str:
@@ -153,6 +153,6 @@ def _infer(name: str, dtype: Any) -> str:
     raise TableError(
         f"has the dtype {dtype}, which suggests no kind",
         where=f"column {name!r}",
-        expected="numbers, booleans, strings, objects or categoricals",
+        expected="numbers, datetimes, booleans, strings, objects or categoricals",
         fix="convert it to numbers, or declare it: TabularSpec.from_frame(frame, categorical=[...])",
     )

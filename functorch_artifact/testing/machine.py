@@ -32,6 +32,7 @@ from functorch_artifact.program import Program
 from functorch_artifact.records import scores
 from functorch_artifact.routines import BatchRoutine, DataLoaderRoutine
 from functorch_artifact.run_reader import RunReader
+from functorch_artifact.signals import Terminated
 from functorch_artifact.step import TrainState
 from functorch_artifact.stoppers import EarlyStopper, ScoreMinimizationStopper, Stop, Verdict
 from functorch_artifact.testing.configurations import regression
@@ -76,7 +77,7 @@ class ProgramMachine(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 5))
     def step(self, n: int) -> None:
-        """Take some steps; then SIGINT ends the process, which leaves a checkpoint."""
+        """Take some steps; then SIGTERM ends the process, which leaves a checkpoint."""
         self._run(halt=n, kind="signal")
 
     @rule()
@@ -172,7 +173,7 @@ class ProgramMachine(RuleBasedStateMachine):
             warnings.simplefilter("ignore")  # of a disk that fails, of other modes
             try:
                 return fit(program, run=self._path, tracking_client=self._client, progress=False, fs=disk)
-            except (KeyboardInterrupt, _Crash, StorageError, OSError):
+            except (Terminated, _Crash, StorageError, OSError):
                 return None
 
     def _newest(self) -> TrainState | None:
@@ -276,7 +277,7 @@ class _Halting(Loader[Any]):
         for index, batch in enumerate(self.loader.batches(epoch, seed), start=1):
             if (epoch - 1) * len(self) + index == self.at:
                 if self.kind == "signal":
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(signal.SIGTERM)
                 else:
                     self.disk.left = 0
                     raise _Crash

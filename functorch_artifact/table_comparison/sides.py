@@ -122,7 +122,7 @@ def numbers_of(column: pd.Series[Any]) -> Floats:
     if types.is_datetime64_any_dtype(column.dtype):
         column = column - pd.Timestamp(0, tz=getattr(column.dtype, "tz", None))
     if types.is_timedelta64_dtype(column.dtype):
-        column = column / pd.Timedelta(seconds=1)
+        column = column.dt.total_seconds()
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 import functorch_artifact as fa
-from functorch_artifact import optimizers, vectorized
+from functorch_artifact import optimizers
 from functorch_artifact.compiling import Mode
+from functorch_artifact.ensembles import vectorized
 
 BATCH = 64
 

@@ -1,7 +1,7 @@
 """The driver: the one loop that touches the world.
 
 Belongs here: `fit`, `evaluate`, and their results. Does not: any decision; those are the
-program's, and pure. What is kept on disk and how (`run_store`).
+program's, and pure. What is kept on disk and how (`runs.store`).
 Floor 9.
 """
 
@@ -22,17 +22,17 @@ from functorch_artifact.background import Choice, opened
 from functorch_artifact.compiling import CompiledStep, explain
 from functorch_artifact.contracts import BatchResult
 from functorch_artifact.errors import CallbackError, ConfigurationError, DataError
-from functorch_artifact.fingerprint import fingerprint
 from functorch_artifact.finiteness import nonfinite_loss, nonfinite_parameter
-from functorch_artifact.fit_result import FitResult
 from functorch_artifact.fs import DISK, Fs
 from functorch_artifact.program import Program
 from functorch_artifact.progress import Progress
 from functorch_artifact.records import TrackingClient, scores
 from functorch_artifact.routines import Background, Failure, Observation, Outcome, Pending
-from functorch_artifact.run_directory import Resume, RunDirectory
-from functorch_artifact.run_store import RunStore, StoragePolicy, identity, run_info
-from functorch_artifact.signals import Interrupts
+from functorch_artifact.runs.directory import Resume, RunDirectory
+from functorch_artifact.runs.fingerprint import fingerprint
+from functorch_artifact.runs.result import FitResult
+from functorch_artifact.runs.signals import Interrupts
+from functorch_artifact.runs.store import RunStore, StoragePolicy, identity, run_info
 from functorch_artifact.step import TrainState, TrainStep, device_of
 from functorch_artifact.stoppers import Stop, Verdict
 from functorch_artifact.tracking import AnyClient, Delivery, Filesystem, as_clients

@@ -48,13 +48,13 @@ from functorch_artifact.contracts import BatchResult, Model, ModelInput, ModelIn
 from functorch_artifact.data import DataLoader, Dataset, IterableDataset, ResidentDataset
 from functorch_artifact.driver import fit
 from functorch_artifact.ensembles import Ensemble, EnsembleResult, ensemble
-from functorch_artifact.fit_result import FitResult
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ModelTrackingCriterion, ScoreCriterion, ScoreTracker
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record, TrackingClient
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
-from functorch_artifact.run_reader import RunReader
+from functorch_artifact.runs.reader import RunReader
+from functorch_artifact.runs.result import FitResult
 from functorch_artifact.step import EvalStep, TrainState, TrainStep, advance, eval_step, init, train_step
 from functorch_artifact.stoppers import (
     EarlyStopper,

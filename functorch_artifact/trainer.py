@@ -24,14 +24,14 @@ from functorch_artifact.contracts import ModelInputT, ModelOutputT, ModelT
 from functorch_artifact.data import DataLoader
 from functorch_artifact.driver import fit
 from functorch_artifact.errors import ConfigurationError
-from functorch_artifact.fit_result import FitResult
 from functorch_artifact.model_tracking import CriterionT, ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, LearningRate, from_torch
 from functorch_artifact.precision import Precision
 from functorch_artifact.program import Program
 from functorch_artifact.records import TrackingClient
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
-from functorch_artifact.run_directory import Resume
+from functorch_artifact.runs.directory import Resume
+from functorch_artifact.runs.result import FitResult
 from functorch_artifact.step import NonfinitePolicy, TrainState
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData, StopperUpdateDataT
 from functorch_artifact.tracking import AnyClient

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from functorch_artifact.artifact_settings import settings
 from functorch_artifact.artifacts import Artifact, ArtifactType, Toolkit, choose
+from functorch_artifact.artifacts.plan import ArtifactPlan
+from functorch_artifact.artifacts.settings import settings
 from functorch_artifact.errors import ConfigurationError, UndefinedError
-from functorch_artifact.plans import ArtifactPlan
 from functorch_artifact.records import Array, Scale, Score, ScoreCollection
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from functorch_artifact import charts
+from functorch_artifact.pages import charts
 
 NAN, INF = float("nan"), float("inf")
 

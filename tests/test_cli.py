@@ -229,7 +229,7 @@ def test_the_module_runs_as_a_program_and_wide_tables_are_not_cut(runs):
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(runs, monkeypatch):
-    from functorch_artifact import terminal
+    from functorch_artifact.cli import terminal
 
     monkeypatch.setattr(terminal, "_WIDTH", 48)  # as on a phone
     table = rows(run("show", runs / "first"))
@@ -282,7 +282,7 @@ def test_help_needs_no_torch():
 def test_the_library_does_not_import_its_command_line():
     probe = (
         "import sys, functorch_artifact\nfunctorch_artifact.fit\n"
-        "assert not {'click', 'rich', 'functorch_artifact.cli', 'functorch_artifact.terminal'} & set(sys.modules)"
+        "assert not {'click', 'rich', 'functorch_artifact.cli', 'functorch_artifact.cli.terminal'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", probe], check=True)
 

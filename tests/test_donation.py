@@ -4,7 +4,7 @@ import attrs
 import pytest
 import torch
 
-from functorch_artifact import donation
+from functorch_artifact.compiling import donation
 from functorch_artifact.errors import StateError
 
 

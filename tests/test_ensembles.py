@@ -11,8 +11,8 @@ from torch import nn
 import functorch_artifact as fa
 from functorch_artifact import callbacks, folds, optimizers, tracking, trees
 from functorch_artifact.driver import NonfiniteLossWarning
+from functorch_artifact.ensembles.vectorized import VectorizationWarning
 from functorch_artifact.errors import CallbackError, ConfigurationError, DataError, OptimizerError
-from functorch_artifact.vectorized import VectorizationWarning
 
 torch.set_num_threads(1)
 SEEDS = (3, 1, 4, 1, 5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from functorch_artifact import checkpoint
-from functorch_artifact.fingerprint import differences, fingerprint
+from functorch_artifact.runs.fingerprint import differences, fingerprint
 
 
 def test_it_is_the_same_where_nothing_changed_and_fits_a_checkpoints_notes(tmp_path):

@@ -17,51 +17,19 @@ ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
     0: {"errors", "trees"},
-    1: {
-        "contracts",
-        "records",
-        "keys",
-        "structure",
-        "finiteness",
-        "purity",
-        "precision",
-        "pages",
-        "figures",
-        "donation",
-    },
-    2: {
-        "folds",
-        "scores",
-        "optimizers",
-        "model",
-        "metrics",
-        "artifacts",
-        "artifact_settings",
-        "report",
-        "charts",
-        "noise",
-    },
-    3: {"stoppers", "model_tracking", "callbacks", "plans", "run_report"},
-    4: {"routines", "step", "lowering"},
-    5: {"compiling", "table_comparison", "binary_classification", "classification"},
-    6: {"program", "vectorized", "fs"},
-    7: {
-        "background",
-        "data",
-        "tracking",
-        "checkpoint",
-        "run_directory",
-        "progress",
-        "signals",
-        "fingerprint",
-        "doctor",
-    },
-    8: {"run_store", "run_reader", "fit_result", "validation"},
+    1: {"contracts", "figures", "finiteness", "keys", "pages", "precision", "purity", "records", "structure"},
+    2: {"folds", "metrics", "model", "optimizers", "scores"},
+    3: {"artifacts", "callbacks", "model_tracking", "stoppers"},
+    4: {"routines", "step"},
+    5: {"binary_classification", "classification", "compiling", "table_comparison"},
+    6: {"fs", "program"},
+    7: {"background", "checkpoint", "data", "progress", "tracking"},
+    8: {"runs", "validation"},
     9: {"driver"},
-    10: {"trainer", "ensembles", "testing", "terminal"},
-    11: {"front", "cli"},
+    10: {"ensembles", "testing", "trainer"},
+    11: {"cli", "front"},
     12: {"__init__", "__main__"},
-}
+}  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FIRST_FLOOR_WITH_EFFECTS = 7
 # `trees` may use what only its own floor offers: its errors.
@@ -76,9 +44,8 @@ EFFECTS = {
 # code is kept between processes, which changes no result. `purity` looks out for effects, and knows them.
 EFFECTS_OF = {
     "fs": {"os", "pathlib", "shutil"},  # so that all rooms above touch the disk there
-    "report": {"pathlib"},
-    "artifact_settings": {"pathlib"},
-    "lowering": {"os", "pathlib"},
+    "artifacts": {"pathlib"},
+    "compiling": {"os", "pathlib"},
     "purity": {"os", "threading"},
 }
 EFFECTFUL_BUILTINS = {"open", "print", "input"}

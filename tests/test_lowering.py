@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from functorch_artifact import lowering
+from functorch_artifact.compiling import lowering
 
 
 def test_reading_a_value_cannot_be_captured():
@@ -78,7 +78,7 @@ def test_generated_code_keeps_constants_and_draws_masks_in_the_order_of_their_me
 
 SCRIPT = """
 import sys, torch
-from functorch_artifact import lowering
+from functorch_artifact.compiling import lowering
 torch.set_num_threads(1)
 x = torch.arange(4.0)
 module = lowering.capture(lambda x: [(x * 2.125).sin()], [x])

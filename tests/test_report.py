@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from functorch_artifact import pages
+from functorch_artifact.artifacts.report import Finding, Report
 from functorch_artifact.records import Array, ArrayCollection, Plot, PlotCollection, Scale, Score, ScoreCollection
-from functorch_artifact.report import Finding, Report
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x04\x00"  # enough of one: 1024 wide
 REPORT = Report(

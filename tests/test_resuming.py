@@ -18,10 +18,10 @@ import functorch_artifact as fa
 from functorch_artifact import optimizers, records, tracking, trees
 from functorch_artifact.background import Background
 from functorch_artifact.errors import LossError, RunDirectoryError, ScoreError, StorageError
-from functorch_artifact.fingerprint import FingerprintWarning
 from functorch_artifact.fs import Fs, Rename, Transaction, Write
-from functorch_artifact.run_store import StorageWarning
-from functorch_artifact.signals import Terminated
+from functorch_artifact.runs.fingerprint import FingerprintWarning
+from functorch_artifact.runs.signals import Terminated
+from functorch_artifact.runs.store import StorageWarning
 
 X = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
 

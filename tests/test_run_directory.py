@@ -9,7 +9,7 @@ import pytest
 
 from functorch_artifact.errors import RunDirectoryError
 from functorch_artifact.fs import Fs
-from functorch_artifact.run_directory import RunDirectory, holder
+from functorch_artifact.runs.directory import RunDirectory, holder
 
 WHO = {"seed": 0, "state": "abc"}
 
@@ -38,7 +38,7 @@ def test_the_lock_names_its_holder_and_ends_with_it(tmp_path):
 def test_a_lock_ends_with_its_process_and_is_not_kept_by_its_children(tmp_path):
     code = (
         "import os, signal, subprocess, sys, time\n"
-        "from functorch_artifact.run_directory import RunDirectory\n"
+        "from functorch_artifact.runs.directory import RunDirectory\n"
         "held = RunDirectory.claim(sys.argv[1], {'seed': 0, 'state': 'abc'})\n"
         "child = os.fork()\n"
         "if child == 0:\n    os.close(1); os.close(2); time.sleep(60); os._exit(0)\n"

@@ -12,7 +12,7 @@ import torch
 import functorch_artifact as fa
 from functorch_artifact import callbacks, folds, optimizers, records, trees
 from functorch_artifact.errors import TrackingError
-from functorch_artifact.run_reader import Place, RunReader
+from functorch_artifact.runs.reader import Place, RunReader
 from functorch_artifact.tracking.journal import Journal
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))

@@ -13,9 +13,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from functorch_artifact import pages, run_report
+from functorch_artifact import pages
 from functorch_artifact.errors import TrackingError
-from functorch_artifact.run_report import Picture, RunView
+from functorch_artifact.pages import run as run_report
+from functorch_artifact.pages.run import Picture, RunView
 
 HOSTILE = '</style></title><script>alert("x")</script><img src=//evil.example/x onerror=alert(1)>&amp; "\'\u202e\x00'
 VOID = {"wbr", "meta", "img", "input", "br", "hr", "line", "circle", "path"}

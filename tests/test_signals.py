@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from functorch_artifact.signals import Interrupts, Terminated
+from functorch_artifact.runs.signals import Interrupts, Terminated
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
+from functorch_artifact.artifacts.plan import ArtifactPlan
+from functorch_artifact.artifacts.report import Report
 from functorch_artifact.binary_classification import plots, scores  # noqa: F401 - they fill the toolkit
 from functorch_artifact.binary_classification.artifacts import BinaryClassificationScoreType, toolkit
 from functorch_artifact.binary_classification.evaluation import BinaryEvaluation, read_labels
 from functorch_artifact.binary_classification.model import BinaryClassificationResults
 from functorch_artifact.binary_classification.spec import BinaryClassSpec
-from functorch_artifact.plans import ArtifactPlan
-from functorch_artifact.report import Report
 
 
 @attrs.frozen

@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
+from functorch_artifact.artifacts.plan import ArtifactPlan
+from functorch_artifact.artifacts.report import Report
 from functorch_artifact.classification import plots, scores  # noqa: F401 - they fill the toolkit
 from functorch_artifact.classification.artifacts import ClassificationScoreType, toolkit
 from functorch_artifact.classification.evaluation import Evaluation, read_labels
 from functorch_artifact.classification.model import ClassificationResults
 from functorch_artifact.classification.spec import ClassSpec
-from functorch_artifact.plans import ArtifactPlan
-from functorch_artifact.report import Report
 
 
 @attrs.frozen

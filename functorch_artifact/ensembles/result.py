@@ -1,6 +1,6 @@
 """What the runs of an ensemble ended with.
 
-Belongs here: `EnsembleResult`. Does not: what one run ended with (`fit_result`).
+Belongs here: `EnsembleResult`. Does not: what one run ended with (`runs.result`).
 Floor 10.
 """
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from functorch_artifact.errors import ConfigurationError
-from functorch_artifact.fit_result import FitResult
 from functorch_artifact.model_tracking import ScoreTracker
+from functorch_artifact.runs.result import FitResult
 
 if TYPE_CHECKING:
     import pandas as pd

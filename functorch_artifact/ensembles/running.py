@@ -1,7 +1,7 @@
 """Training the members of an ensemble together, until each has stopped.
 
 Belongs here: epochs of the joint step, and what becomes of each member at the end of one. Does not:
-who the members are (`members`), the joint step itself (`vectorized`).
+who the members are (`members`), the joint step itself (`ensembles.vectorized`).
 Floor 10.
 """
 
@@ -20,17 +20,17 @@ from functorch_artifact.compiling import Mode
 from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.data import DataLoader, ResidentDataset
 from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning
+from functorch_artifact.ensembles.vectorized import JointStep, moving, stack, unstack
 from functorch_artifact.errors import CallbackError, DataError
 from functorch_artifact.finiteness import nonfinite_loss, nonfinite_parameter
-from functorch_artifact.fit_result import FitResult
 from functorch_artifact.program import Program
 from functorch_artifact.progress import Progress
 from functorch_artifact.records import Record, RunInfo, TrackingClient, scores
 from functorch_artifact.routines import Failure, Observation
+from functorch_artifact.runs.result import FitResult
 from functorch_artifact.step import TrainState, TrainStep, device_of
 from functorch_artifact.stoppers import Stop
 from functorch_artifact.validation import validate
-from functorch_artifact.vectorized import JointStep, moving, stack, unstack
 
 Clients: TypeAlias = Callable[[int], TrackingClient | Sequence[TrackingClient]]
 """From the number of a member to who takes its records."""

@@ -51,34 +51,33 @@ Members: TypeAlias = tuple[tuple[Tensor, ...], ...]
 def from_torch(optimizer: Optimizer, schedule: LearningRate | LRScheduler | None = None) -> GradientTransformation:
     """Make a torch optimizer a pure transformation that continues from where it stands.
 
-        Options, state and parameter groups are copied now; the optimizer is never touched. SGD, Adam,
-        AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD trace, and on float32
-        and float64 CPU parameters their trajectory has the bits of torch's single-tensor code. The
-        flags foreach, fused and capturable choose other kernels of the same arithmetic and are not
-        followed; a learning rate that is a tensor counts as its float64 value. Any other class, and an
-        optimizer with hooks, runs in a private instance, which cannot be traced.
+    Options, state and parameter groups are copied now; the optimizer is never touched. SGD, Adam,
+    AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD trace, and on float32
+    and float64 CPU parameters their trajectory has the bits of torch's single-tensor code. The
+    flags foreach, fused and capturable choose other kernels of the same arithmetic and are not
+    followed; a learning rate that is a tensor counts as its float64 value. Any other class, and an
+    optimizer with hooks, runs in a private instance, which cannot be traced.
 
-        `init(params)` gives each leaf to the group of the optimizer's parameter that it is, or whose
-        memory it shares; so pass the model's own parameters, or their `detach()`. Leaves that no group
-        holds, and parameters with `requires_grad=False`, stay as they are.
+    `init(params)` gives each leaf to the group of the optimizer's parameter that it is, or whose
+    memory it shares; so pass the model's own parameters, or their `detach()`. Leaves that no group
+    holds, and parameters with `requires_grad=False`, stay as they are.
 
-        Args:
-            optimizer: built over the model's parameters.
-            schedule: a learning rate of this package, for every group, or a torch scheduler, lifted by
-                `from_torch_schedule` if it is not yet.
+    Args:
+        optimizer: built over the model's parameters.
+        schedule: a learning rate of this package, for every group, or a torch scheduler, lifted by
+            `from_torch_schedule` if it is not yet.
 
-        Raises:
-            OptimizerError: the optimizer needs a closure or is differentiable; the scheduler belongs
-                to another optimizer; in `init`, when a parameter of the optimizer is no leaf.
+    Raises:
+        OptimizerError: the optimizer needs a closure or is differentiable; the scheduler belongs
+            to another optimizer; in `init`, when a parameter of the optimizer is no leaf.
 
-        Example:
-            >>> import attrs
-    import torch
-            >>> from functorch_artifact import optimizers
-            >>> layer = torch.nn.Linear(2, 1)
-            >>> tx = optimizers.from_torch(torch.optim.Adam(layer.parameters(), lr=1e-3))
-            >>> params = {name: p.detach() for name, p in layer.named_parameters()}
-            >>> updates, state = tx.update(params, tx.init(params), params)
+    Example:
+        >>> import torch
+        >>> from functorch_artifact import optimizers
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> tx = optimizers.from_torch(torch.optim.Adam(layer.parameters(), lr=1e-3))
+        >>> params = {name: p.detach() for name, p in layer.named_parameters()}
+        >>> updates, state = tx.update(params, tx.init(params), params)
     """
     _refuse(optimizer)
     rates = _rates(optimizer, schedule)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, final
 
+from functorch_artifact.artifacts.plan import ArtifactPlan
 from functorch_artifact.callbacks import check_period
 from functorch_artifact.contracts import ModelTContr
 from functorch_artifact.errors import ConfigurationError
-from functorch_artifact.plans import ArtifactPlan
 from functorch_artifact.records import Table, TrackingClient, Value
 from functorch_artifact.routines.outcomes import Background, Failure, Outcome, Task
 

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from functorch_artifact.artifact_settings import settings
 from functorch_artifact.artifacts import Artifact, ArtifactType
+from functorch_artifact.artifacts.settings import settings
 from functorch_artifact.errors import ConfigurationError, MissingExtraError
 from functorch_artifact.table_comparison.artifacts import (
     TableComparisonArrayCollectionType,

@@ -13,8 +13,8 @@ import attrs
 import numpy as np
 import pandas as pd
 
-from functorch_artifact.plans import ArtifactPlan
-from functorch_artifact.report import Report
+from functorch_artifact.artifacts.plan import ArtifactPlan
+from functorch_artifact.artifacts.report import Report
 from functorch_artifact.table_comparison.artifacts import (
     TableComparisonScoreCollectionType,
     TableComparisonScoreType,

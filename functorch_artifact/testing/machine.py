@@ -25,14 +25,14 @@ from functorch_artifact.contracts import Loader
 from functorch_artifact.data import DataLoader, ResidentDataset
 from functorch_artifact.driver import fit
 from functorch_artifact.errors import StorageError
-from functorch_artifact.fit_result import FitResult
 from functorch_artifact.fs import Fs, Operation
 from functorch_artifact.model_tracking import ScoreTracker
 from functorch_artifact.program import Program
 from functorch_artifact.records import scores
 from functorch_artifact.routines import BatchRoutine, DataLoaderRoutine
-from functorch_artifact.run_reader import RunReader
-from functorch_artifact.signals import Terminated
+from functorch_artifact.runs.reader import RunReader
+from functorch_artifact.runs.result import FitResult
+from functorch_artifact.runs.signals import Terminated
 from functorch_artifact.step import TrainState
 from functorch_artifact.stoppers import EarlyStopper, ScoreMinimizationStopper, Stop, Verdict
 from functorch_artifact.testing.configurations import regression

@@ -3,7 +3,7 @@
 Belongs here: tracing with `make_fx`, tidying graphs, code by Inductor and where it is kept between
 processes. This is the one place that touches torch's unstable interfaces for that. Does not: what
 the function computes (`step`), which graphs are worth it (`compiling`).
-Floor 4.
+Floor 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compiling steps: the same function, faster, and what was chosen, said.
 
 Belongs here: `compile`, its modes, signatures, `explain`. Does not: what a step computes (`step`),
-how a graph is made and turned into code (`lowering`).
+how a graph is made and turned into code (`compiling.lowering`).
 Floor 5.
 """
 
@@ -19,7 +19,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from functorch_artifact import donation, lowering, trees
+from functorch_artifact import trees
+from functorch_artifact.compiling import donation, lowering
 from functorch_artifact.errors import BatchError, ConfigurationError
 from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, surroundings
 

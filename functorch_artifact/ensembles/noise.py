@@ -1,8 +1,8 @@
 """Noise of several members in one vmapped computation: for each the very draws it would make alone.
 
 Belongs here: recording what one member draws, making those draws for each member from its own key,
-and handing them to the computation of all. Does not: what is computed with them (`vectorized`).
-Floor 2.
+and handing them to the computation of all. Does not: what is computed with them (`ensembles.vectorized`).
+Floor 10.
 
 What a key gives depends on the order, the shapes and the memory layouts of the draws, and under
 `vmap` layouts differ. So one member is run alone and its draws are recorded; each member then

@@ -2,7 +2,7 @@
 
 Belongs here: claiming a directory for a run, and the lock that keeps it to one process. Does not:
 what is kept in it (`tracking`, `checkpoint`).
-Floor 7.
+Floor 8.
 
 The lock is the operating system's (`flock`) on the file `lock`, so it ends with the process that
 holds it, however that ends, and two processes cannot both take over a dead one's. The file says who

@@ -2,7 +2,7 @@
 
 Belongs here: marking a value as given up, and telling whether a tensor has another holder. Does
 not: who donates what (`compiling`).
-Floor 1.
+Floor 5.
 
 Nothing that anybody holds ever changes. Memory is reused where nobody but the donated value has the
 tensor; where somebody has, the step works on a copy. So a snapshot, a tracked model or a variable of
@@ -30,7 +30,7 @@ def give_up(value: Any, by: str) -> None:
 
     Example:
         >>> import attrs
-        >>> from functorch_artifact import donation
+        >>> from functorch_artifact.compiling import donation
         >>> @attrs.frozen
         ... class Pair:
         ...     left: int

@@ -2,7 +2,7 @@
 
 Belongs here: `Artifact`, `ArtifactType` (base of a domain's enumerations),
 `Toolkit`. Does not: any artifact (the domains' folders), choosing some (`plans`).
-Floor 2.
+Floor 3.
 
 A domain has a *resource*, which its artifacts are pure functions of: a comparison of two tables,
 predictions beside the truth. A function asks for parts of it by the names of its parameters; what

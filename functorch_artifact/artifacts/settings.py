@@ -1,7 +1,7 @@
 """Parameters of artifacts as the reference keeps them, in `.artifact-ml/<toolkit>.json`.
 
 Belongs here: finding and reading that file. Does not: what the parameters mean (the artifacts).
-Floor 2. It reads a file, as its name says; nothing else below floor 7 but `report` touches the disk.
+Floor 3. It reads a file, as its name says; nothing else below floor 7 but `report` touches the disk.
 
 The file maps a kind ("scores", "plots", ...) to artifacts, and these to keyword arguments:
 

@@ -28,11 +28,11 @@ from functorch_artifact import trees
 from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.checkpoint import Checkpoints, notes
 from functorch_artifact.errors import RunDirectoryError, StorageError, TrackingError
-from functorch_artifact.fingerprint import Fingerprint, FingerprintWarning, differences
 from functorch_artifact.model_tracking import ScoreTracker
 from functorch_artifact.program import Program
 from functorch_artifact.records import Record, RunInfo
-from functorch_artifact.run_directory import RunDirectory, storage
+from functorch_artifact.runs.directory import RunDirectory, storage
+from functorch_artifact.runs.fingerprint import Fingerprint, FingerprintWarning, differences
 from functorch_artifact.step import TrainState, device_of
 from functorch_artifact.tracking.journal import Journal, Part
 

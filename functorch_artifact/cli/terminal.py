@@ -1,8 +1,8 @@
 """Runs as tables on a terminal.
 
 Belongs here: what the command line shows, and in which columns. Does not: reading runs
-(`run_reader`), options and exit codes (`cli`).
-Floor 10.
+(`runs.reader`), options and exit codes (`cli`).
+Floor 11.
 
 Where the output is no terminal, tables are as wide as they need to be, so that nothing is cut.
 """
@@ -15,11 +15,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from functorch_artifact import charts
-from functorch_artifact.doctor import Fact
+from functorch_artifact.cli.doctor import Fact
 from functorch_artifact.errors import FunctorchArtifactError
-from functorch_artifact.run_reader import RunReader
-from functorch_artifact.run_report import some
+from functorch_artifact.pages import charts
+from functorch_artifact.pages.run import some
+from functorch_artifact.runs.reader import RunReader
 
 if TYPE_CHECKING:
     from rich.console import Console  # pyright: ignore[reportMissingImports] - an extra

@@ -1,6 +1,6 @@
 """What a run ended with.
 
-Belongs here: `FitResult`. Does not: running (`driver`), reading a run of another process (`run_reader`).
+Belongs here: `FitResult`. Does not: running (`driver`), reading a run of another process (`runs.reader`).
 Floor 8.
 """
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 import attrs
 from torch import nn
 
-from functorch_artifact import run_report
 from functorch_artifact.model_tracking import ModelSnapshot
+from functorch_artifact.pages import run as run_report
 from functorch_artifact.program import Program
 from functorch_artifact.routines import Failure
 from functorch_artifact.step import TrainState

@@ -1,8 +1,8 @@
 """A run as one self-contained HTML page, and as a few lines in a notebook.
 
 Belongs here: what a page about a run says and in which order, and how it stays of bounded size.
-Does not: reading the run (`run_reader`), drawing curves (`charts`), the pieces of a page (`pages`).
-Floor 3.
+Does not: reading the run (`runs.reader`), drawing curves (`pages.charts`), the pieces of a page (`pages`).
+Floor 1.
 
 Pictures are what makes a page heavy. Their bytes are bounded: each picture's newest comes first,
 then the best epoch's, the oldest, and the middles of what is left; the page says what it left out.
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from functorch_artifact import charts, pages
 from functorch_artifact.errors import TrackingError
+from functorch_artifact.pages import charts
+from functorch_artifact.pages import pieces as pages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +159,7 @@ def some(epochs: Sequence[int], most: int = 8) -> str:
     """Write epochs down, of many only the newest.
 
     Example:
-        >>> from functorch_artifact import run_report
+        >>> from functorch_artifact.pages import run as run_report
         >>> run_report.some([5, 10]), run_report.some(range(1, 101), 3)
         ('5, 10', '100, the newest: 98, 99, 100')
     """
@@ -170,7 +171,7 @@ def groups(names: Sequence[str]) -> dict[str, list[str]]:
     """Sort scores into charts: a collection's together, and one score's splits.
 
     Example:
-        >>> from functorch_artifact import run_report
+        >>> from functorch_artifact.pages import run as run_report
         >>> run_report.groups(["TRAIN_LOSS", "VAL_LOSS", "VAL_KL", "JS/price", "JS/cut"])
         {'LOSS': ['TRAIN_LOSS', 'VAL_LOSS'], 'VAL_KL': ['VAL_KL'], 'JS': ['JS/price', 'JS/cut']}
     """

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, Typ
 
 import numpy as np
 
-from functorch_artifact import charts, records, run_report, trees
+from functorch_artifact import records, trees
 from functorch_artifact.checkpoint import Checkpoints
 from functorch_artifact.model_tracking import ModelSnapshot
+from functorch_artifact.pages import charts
+from functorch_artifact.pages import run as run_report
+from functorch_artifact.pages.run import Picture, RunView
 from functorch_artifact.records import Record, Value
-from functorch_artifact.run_directory import Holder, holder
-from functorch_artifact.run_report import Picture, RunView
+from functorch_artifact.runs.directory import Holder, holder
 from functorch_artifact.step import TrainState
 from functorch_artifact.tracking.journal_reader import Entry, FailureRow, JournalReader, Parameters, Session
 from functorch_artifact.tracking.payloads import KINDS
@@ -113,7 +115,7 @@ class RunReader:
 
     @property
     def fingerprint(self) -> Parameters:
-        """Versions, device and flags of the newest session; see `fingerprint`."""
+        """Versions, device and flags of the newest session; see `runs.fingerprint`."""
         sessions = self.sessions
         return sessions[-1].fingerprint if sessions else {}
 
@@ -267,7 +269,7 @@ class RunReader:
     def to_html(self, path: str | Path) -> Path:
         """Write the run as one self-contained page, and return its path; pictures are bounded to 16 MiB.
 
-        The folder is made if there is none. See `run_report` for what the page says.
+        The folder is made if there is none. See `pages.run` for what the page says.
         """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)

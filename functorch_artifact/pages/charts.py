@@ -1,8 +1,8 @@
 """Curves of scores: as inline SVG for a page, as one line of text for a terminal.
 
 Belongs here: scales, ticks, thinning, what a curve looks like. Does not: which curves are drawn
-(`run_report`), the pieces of a page (`pages`).
-Floor 2.
+(`pages.run`), the pieces of a page (`pages`).
+Floor 1.
 
 However many points a score has, a chart holds a bounded number: each stretch of a curve keeps its
 lowest and its highest value, so a spike is never lost. What is not finite is a gap.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from functorch_artifact import pages
+from functorch_artifact.pages import pieces as pages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,7 @@ def chart(title: str, lines: Mapping[str, Mapping[int, float]], *, mark: int | N
         mark: an epoch to mark, such as that of the best model.
 
     Example:
-        >>> from functorch_artifact import charts
+        >>> from functorch_artifact.pages import charts
         >>> charts.chart("LOSS", {"VAL_LOSS": {1: 0.5, 2: 0.25}}).count("<li>")
         1
         >>> charts.describe("VAL_LOSS", {1: 0.5, 2: 0.25, 3: float("nan")})
@@ -170,7 +170,7 @@ def summary(points: Mapping[int, float]) -> Summary:
     """Sum a curve up.
 
     Example:
-        >>> from functorch_artifact import charts
+        >>> from functorch_artifact.pages import charts
         >>> charts.summary({1: 0.5, 2: 0.25, 3: float("inf")})
         Summary(first=0.5, last=inf, low=0.25, low_at=2, high=0.5, high_at=1)
     """
@@ -207,7 +207,7 @@ def spark(values: Sequence[float], width: int = 24, *, plain: bool = False) -> s
         plain: draw with ASCII.
 
     Example:
-        >>> from functorch_artifact import charts
+        >>> from functorch_artifact.pages import charts
         >>> charts.spark([4.0, 3.0, float("nan"), 2.0, 1.0])
         '█▆ ▃▁'
     """

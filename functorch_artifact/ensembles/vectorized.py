@@ -2,7 +2,7 @@
 
 Belongs here: `VectorizedStep`, the joint step over it, stacking and unstacking states. Does not:
 which members there are and what becomes of them (`ensemble`).
-Floor 6.
+Floor 10.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from functorch_artifact import keys, trees
-from functorch_artifact import noise as noises
 from functorch_artifact import precision as precisions
 from functorch_artifact.compiling import CompiledStep, Mode, compile
+from functorch_artifact.ensembles import noise as noises
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.precision import Precision
 from functorch_artifact.step import NonfinitePolicy, TrainState, TrainStep, device_of

@@ -1,7 +1,7 @@
 """The command line: `functorch-artifact`, or `python -m functorch_artifact`.
 
-Belongs here: commands, their options, exit statuses. Does not: what they do (`run_reader`,
-`tracking`, `doctor`) or how it looks (`terminal`).
+Belongs here: commands, their options, exit statuses. Does not: what they do (`runs.reader`,
+`tracking`, `cli.doctor`) or how it looks (`cli.terminal`).
 Floor 11.
 
 `click` reads the options and `rich` draws the tables; both come with the extra `cli`. Everything
@@ -26,8 +26,8 @@ from functorch_artifact.errors import FunctorchArtifactError, MissingExtraError,
 if TYPE_CHECKING:
     import click  # pyright: ignore[reportMissingImports] - an extra
 
-    from functorch_artifact.run_reader import RunReader
-    from functorch_artifact.terminal import Terminal
+    from functorch_artifact.cli.terminal import Terminal
+    from functorch_artifact.runs.reader import RunReader
 
 _NAME: Final = "functorch-artifact"
 _TARGETS: Final = """\b
@@ -112,14 +112,14 @@ def _runs(directory: Path) -> None:
 
 
 def _show(run: Path) -> None:
-    from functorch_artifact.run_reader import RunReader
+    from functorch_artifact.runs.reader import RunReader
 
     with RunReader(run) as reader:
         _terminal().show(reader)
 
 
 def _compare(runs: Sequence[Path]) -> None:
-    from functorch_artifact.run_reader import RunReader
+    from functorch_artifact.runs.reader import RunReader
 
     with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(RunReader(run)) for run in runs]
@@ -129,7 +129,7 @@ def _compare(runs: Sequence[Path]) -> None:
 
 
 def _sync(run: Path, target: str) -> None:
-    from functorch_artifact.run_reader import RunReader
+    from functorch_artifact.runs.reader import RunReader
     from functorch_artifact.tracking import client_of, sync
 
     client = client_of(target)
@@ -147,7 +147,7 @@ def _sync(run: Path, target: str) -> None:
 
 
 def _report(run: Path, output: Path) -> None:
-    from functorch_artifact.run_reader import RunReader
+    from functorch_artifact.runs.reader import RunReader
 
     with RunReader(run) as reader:
         written = reader.to_html(output).absolute()
@@ -155,7 +155,7 @@ def _report(run: Path, output: Path) -> None:
 
 
 def _doctor() -> None:
-    from functorch_artifact import doctor
+    from functorch_artifact.cli import doctor
 
     _terminal().doctor(doctor.examine())
 
@@ -166,7 +166,7 @@ class _CommandError(Exception):
 
 def _found(directory: Path) -> Iterator[tuple[str, RunReader | Exception]]:
     """Open the runs below a directory, one at a time, by path; a run holds no others."""
-    from functorch_artifact.run_reader import RunReader
+    from functorch_artifact.runs.reader import RunReader
     from functorch_artifact.tracking.journal_reader import FILE
 
     for folder, below, files in os.walk(directory):
@@ -213,7 +213,7 @@ def _lacking(error: ModuleNotFoundError) -> str:
 
 
 def _terminal() -> Terminal:
-    from functorch_artifact.terminal import Terminal
+    from functorch_artifact.cli.terminal import Terminal
 
     return Terminal()
 

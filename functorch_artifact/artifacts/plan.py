@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Final, Generic, Self
 
 import attrs
 
-from functorch_artifact.artifact_settings import settings
-from functorch_artifact.artifacts import Artifact, Choice, Chosen, ResourceT, Toolkit
+from functorch_artifact.artifacts.artifact import Artifact, Choice, Chosen, ResourceT, Toolkit
+from functorch_artifact.artifacts.report import Finding, Report
+from functorch_artifact.artifacts.settings import settings
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.records import (
     Array,
@@ -24,7 +25,6 @@ from functorch_artifact.records import (
     ScoreCollection,
     Value,
 )
-from functorch_artifact.report import Finding, Report
 
 N_RESAMPLES: Final = 5
 """Resamples that a noise floor is the mean over."""
@@ -36,7 +36,7 @@ class ArtifactPlan(Generic[ResourceT]):
 
     A hook may return members of its enumeration, names of artifacts of one's own, artifacts, and
     any of them with parameters. What `.artifact-ml/<toolkit>.json` says of a member's parameters is
-    taken where the plan says nothing (see `artifact_settings`).
+    taken where the plan says nothing (see `artifacts.settings`).
 
     Raises:
         ConfigurationError: an artifact is there twice, there is no such artifact, or a hook returns

@@ -1,7 +1,7 @@
 """What the bits of a run depend on besides its program: versions, device, threads, flags.
 
 Belongs here: reading them, and saying how two differ. Does not: deciding what follows (`driver`).
-Floor 7.
+Floor 8.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fingerprint(device: torch.device, mode: str) -> Fingerprint:
 
     Example:
         >>> import torch
-        >>> from functorch_artifact.fingerprint import fingerprint
+        >>> from functorch_artifact.runs.fingerprint import fingerprint
         >>> fingerprint(torch.device("cpu"), "eager")["mode"]
         'eager'
     """

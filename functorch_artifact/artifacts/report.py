@@ -1,7 +1,7 @@
 """What artifacts found, outside of training: as a table, as values, as one HTML file.
 
 Belongs here: `Report`, `Finding`. Does not: computing (`plans`), pieces of HTML (`pages`).
-Floor 2. `to_html` writes the file it is asked for; nothing else here touches the disk.
+Floor 3. `to_html` writes the file it is asked for; nothing else here touches the disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Being asked to stop: what SIGINT (Ctrl-C) and SIGTERM (preemption) do to a run.
 
 Belongs here: `Interrupts` and what it raises. Does not: what is saved before a run leaves (`driver`).
-Floor 7.
+Floor 8.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Interrupts:
 
     Example:
         >>> import signal
-        >>> from functorch_artifact.signals import Interrupts
+        >>> from functorch_artifact.runs.signals import Interrupts
         >>> with Interrupts() as interrupts:
         ...     signal.raise_signal(signal.SIGTERM)
         ...     interrupts.asked

@@ -1,7 +1,7 @@
 """What this machine offers a run: versions, devices, the compiler, the extras.
 
-Belongs here: looking, and saying what follows. Does not: printing it (`terminal`).
-Floor 7.
+Belongs here: looking, and saying what follows. Does not: printing it (`cli.terminal`).
+Floor 11.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def examine() -> dict[str, list[Fact]]:
     """Look at everything; by section, in order. The compiler is tried on three lines of code.
 
     Example:
-        >>> from functorch_artifact import doctor
+        >>> from functorch_artifact.cli import doctor
         >>> [fact.name for fact in doctor.devices()][-1]
         'will be used'
     """

@@ -43,10 +43,10 @@ test-faults: $(INSTALLED)
 	FAULTS=full $(BIN)/python -m pytest tests/faults
 
 conformance: build/envs/trackers/.installed
-	build/envs/trackers/bin/python -m pytest conformance_tests
+	build/envs/trackers/bin/python -m pytest tests/conformance
 
 peers: build/envs/artifact-core/.installed
-	build/envs/artifact-core/bin/python -m pytest peer_tests tests/test_table_comparison.py tests/test_table_comparison_scores.py \
+	build/envs/artifact-core/bin/python -m pytest tests/peers tests/test_table_comparison.py tests/test_table_comparison_scores.py \
 	tests/test_binary_classification.py tests/test_classification.py
 
 test-laws: $(INSTALLED)

@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 
 import functorch_artifact as fa
-from conformance_tests.material import losses, png, run_info
-from conformance_tests.mlflow_server import server
 from functorch_artifact import callbacks, folds, optimizers, tracking
 from functorch_artifact.records import TrackingClient
+from tests.conformance.material import losses, png, run_info
+from tests.conformance.mlflow_server import server
 
 EPOCHS, SCORES = 20, 20
 IMPORT = (

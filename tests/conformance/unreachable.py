@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from conformance_tests import conftest as conftest  # its environment
-from conformance_tests.material import run_info
 from functorch_artifact.tracking import ClearML, MLflow, Neptune, WandB, extras
+from tests.conformance import conftest as conftest  # its environment
+from tests.conformance.material import run_info
 
 CLIENTS = {
     "MLflow (server)": lambda address: MLflow(tracking_uri=address),

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from conformance_tests import unreachable
-from conformance_tests.material import HOSTILE, epochs, everything, losses, png, run_info, score
-from conformance_tests.mlflow_server import Server, server
-from conformance_tests.subjects import SUBJECTS, OfMemory, OfMLflowServer, Subject
 from functorch_artifact import records
 from functorch_artifact.errors import TrackingError
 from functorch_artifact.records import Record
 from functorch_artifact.tracking import MLflow
+from tests.conformance import unreachable
+from tests.conformance.material import HOSTILE, epochs, everything, losses, png, run_info, score
+from tests.conformance.mlflow_server import Server, server
+from tests.conformance.subjects import SUBJECTS, OfMemory, OfMLflowServer, Subject
 
 every_client = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name, indirect=True)
 every_durable_client = pytest.mark.parametrize(
     "subject", [each for each in SUBJECTS if each is not OfMemory], ids=lambda subject: subject.name, indirect=True
 )
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # By these, backends take a process for a part of the one that started it.
 INHERITED = {"CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID", "WANDB_SERVICE"}
 
@@ -51,7 +51,7 @@ def log(subject: Subject, *batches: list[Record], run: str = "run") -> None:
 
 def start(subject: Subject, run: str) -> subprocess.Popen[str]:
     """Start a process that logs 40 epochs of a run."""
-    command = [sys.executable, "-m", "conformance_tests.child", type(subject).__name__, str(subject.root), run]
+    command = [sys.executable, "-m", "tests.conformance.child", type(subject).__name__, str(subject.root), run]
     subject.prepare()
     environment = {k: v for k, v in os.environ.items() if k not in INHERITED} | {"PYTHONPATH": str(ROOT)}
     if isinstance(subject, OfMLflowServer):
@@ -245,7 +245,7 @@ def history(at: Server, experiment: str) -> list[tuple[int, float]]:
 
 @pytest.mark.parametrize("client", list(unreachable.CLIENTS))
 def test_server_that_is_not_there(client: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "conformance_tests.unreachable", client, "http://127.0.0.1:9"]
+    command = [sys.executable, "-m", "tests.conformance.unreachable", client, "http://127.0.0.1:9"]
     environment = {k: v for k, v in os.environ.items() if k not in INHERITED} | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=True

@@ -26,8 +26,6 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
-from conformance_tests.material import FRAME, PARAMETERS, png
-from conformance_tests.mlflow_server import empty_database, server
 from functorch_artifact.records import Plot, PlotCollection, RunInfo, Score, ScoreCollection, TrackingClient
 from functorch_artifact.tracking import (
     ClearML,
@@ -45,6 +43,8 @@ from functorch_artifact.tracking import mlflow as ours_for_mlflow
 from functorch_artifact.tracking import neptune as ours_for_neptune
 from functorch_artifact.tracking import wandb as ours_for_wandb
 from functorch_artifact.tracking.names import FILES, PLAIN, run_id
+from tests.conformance.material import FRAME, PARAMETERS, png
+from tests.conformance.mlflow_server import empty_database, server
 
 Key = tuple[str, ...]
 Scores = dict[Key, list[tuple[int, float]]]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from conformance_tests import test_conformance
-from conformance_tests.subjects import SUBJECTS
+from tests.conformance import test_conformance
+from tests.conformance.subjects import SUBJECTS
 
-PAGE = Path(__file__).parent.parent / "docs" / "tracking.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tracking.md"
 
 
 def table() -> str:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import functorch_artifact as fa
-from conformance_tests.material import HOSTILE, epochs, everything, losses, run_info, score
 from functorch_artifact.errors import TrackingError
 from functorch_artifact.tracking import ArtifactExperiment, artifact_experiment
+from tests.conformance.material import HOSTILE, epochs, everything, losses, run_info, score
 
 
 @pytest.fixture

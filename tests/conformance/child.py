@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from conformance_tests import conftest as conftest  # its environment
-from conformance_tests import subjects
-from conformance_tests.material import epochs, run_info
+from tests.conformance import conftest as conftest  # its environment
+from tests.conformance import subjects
+from tests.conformance.material import epochs, run_info
 
 if __name__ == "__main__":
     subject = getattr(subjects, sys.argv[1])(Path(sys.argv[2]))

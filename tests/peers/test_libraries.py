@@ -17,7 +17,7 @@ from sdmetrics.single_column import (
 from functorch_artifact.records import Score
 from functorch_artifact.table_comparison import Reference, TabularSpec, columns
 from functorch_artifact.table_comparison.associations import association_matrix
-from peer_tests.tables import categories, numbers, pairs
+from tests.peers.tables import categories, numbers, pairs
 
 NUMERIC, CATEGORICAL = TabularSpec(["c"]), TabularSpec([], ["c"])
 

@@ -21,7 +21,7 @@ from functorch_artifact.table_comparison import (
     TabularSpec,
 )
 from functorch_artifact.table_comparison import score as own_score
-from peer_tests.tables import table
+from tests.peers.tables import table
 
 KINDS = [
     TableComparisonScoreType,

@@ -48,7 +48,7 @@ def clients(root: Path) -> dict[str, Callable[[], TrackingClient]]:
 def train(client: TrackingClient, run: Path) -> tuple[float, float]:
     """Train with 20 scores an epoch and a plot every five; time the epochs, and all of it."""
     ends: list[float] = []
-    data = {"x": torch.randn(1024, 64), "y": torch.randn(1024, 1)}
+    data = {"x": torch.randn(16384, 64), "y": torch.randn(16384, 1)}
     train_loader = fa.DataLoader(fa.ResidentDataset(data), batch_size=64, shuffle=True)
     val_loader = fa.DataLoader(fa.ResidentDataset({name: each[:256] for name, each in data.items()}), batch_size=256)
     net = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 1))

@@ -25,7 +25,8 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: test-laws mutants demo demo-classifier demo-digits test conformance peers lint bench bench-ensemble bench-tables bench-classes clean
+.PHONY: demo demo-classifier demo-digits test test-faults test-laws mutants conformance peers lint bench bench-ensemble \
+	bench-tracking bench-tables bench-classes clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/tabular_vae.py $(ARGS)

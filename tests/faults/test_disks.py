@@ -54,7 +54,7 @@ def train_deleted(directory, policy, at):
         os._exit(3)
 
 
-def check_the_end(directory, whole, ended, before=()):
+def check_the_end(directory, whole, ended):
     """A run that ended with an error named the place; then, the disk mended, it goes on to the same bits."""
     assert ended in (0, 3)
     if ended == 3:

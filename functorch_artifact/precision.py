@@ -99,11 +99,10 @@ def initial(precision: Precision, device: torch.device) -> LossScale | tuple[()]
 
 
 def unscaled(grads: T, state: LossScale) -> tuple[T, Tensor]:
-    """Divide gradients by the scale, and say whether all are finite: bool []."""
+    """Divide gradients by the scale, and say whether all were finite before: bool []."""
     inverse = state.scale.double().reciprocal().float()  # as GradScaler has it
-    divided = trees.map(lambda grad: grad * inverse.to(grad.device), grads)
-    found = [torch.isfinite(grad).all().to(state.scale.device) for grad in trees.leaves(divided)]
-    return divided, torch.stack(found).all()
+    found = [torch.isfinite(grad).all().to(state.scale.device) for grad in trees.leaves(grads)]
+    return trees.map(lambda grad: grad * inverse.to(grad.device), grads), torch.stack(found).all()
 
 
 def updated(

@@ -20,6 +20,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PACKAGES := import sysconfig; print(sysconfig.get_path('purelib'))
 TYPED := functorch_artifact tests/typing/accepts.py
 
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
@@ -91,8 +92,8 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 # over .venv, whose packages stay visible where it has none of its own.
 build/envs/%/.installed: requirements-%.txt $(INSTALLED)
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -c "import pathlib, sysconfig; own = sysconfig.get_path('purelib'); \
-	base = own.replace('$(@D)', '.venv'); pathlib.Path(own, 'base.pth').write_text(f'import site; site.addsitedir({base!r})\n')"
+	own=$$($(@D)/bin/python -c "$(PACKAGES)") && base=$$($(BIN)/python -c "$(PACKAGES)") && \
+	echo "import site; site.addsitedir('$$base')" > $$own/base.pth
 	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_OPTIONS) -r $<
 	touch $@
 

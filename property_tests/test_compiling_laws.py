@@ -88,7 +88,7 @@ def data(n: int, seed: int, dtype: torch.dtype) -> list[dict[str, torch.Tensor]]
 
 
 def generators() -> tuple[Any, ...]:
-    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
 
 
 def follow(own: Configuration, n: int, seed: int, keep: set[int]) -> tuple[Any, Any]:

@@ -16,7 +16,6 @@ from functorch_artifact.table_comparison import (
 )
 from functorch_artifact.table_comparison.associations import association_matrix
 from functorch_artifact.table_comparison.distances import bin_counts, js_distance, quantile_edges
-from functorch_artifact.table_comparison.plan import all_scores
 
 numbers = st.one_of(
     st.floats(-1e6, 1e6), st.integers(-3, 3).map(float), st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0])
@@ -134,7 +133,7 @@ def test_swapping_the_sides_swaps_every_juxtaposition(left, right):
             np.testing.assert_array_equal(pair, other[name].values[column][::-1])
 
 
-ALL = all_scores()
+ALL = TableComparisonPlan.all_scores()
 
 
 @given(tables(), tables())

@@ -21,8 +21,8 @@ FLOORS = {
     2: {"folds", "metrics", "model", "optimizers", "scores"},
     3: {"artifacts", "callbacks", "model_tracking", "stoppers"},
     4: {"routines", "step"},
-    5: {"binary_classification", "classification", "compiling", "table_comparison"},
-    6: {"fs", "program"},
+    5: {"compiling", "predictions"},
+    6: {"binary_classification", "classification", "fs", "program", "table_comparison"},
     7: {"background", "checkpoint", "data", "progress", "tracking"},
     8: {"runs", "validation"},
     9: {"driver"},
@@ -60,7 +60,9 @@ LAZY = {
     "torch.utils.tensorboard",
     "tqdm",
 }
-LAZY_BUT_FOR = {each: {"pandas"} for each in ("binary_classification", "classification", "table_comparison")}
+LAZY_BUT_FOR = {
+    each: {"pandas"} for each in ("binary_classification", "classification", "predictions", "table_comparison")
+}
 NEVER = {"pytest", "hypothesis", "scipy"}
 NEVER_BUT_FOR = {"testing": {"hypothesis"}}
 

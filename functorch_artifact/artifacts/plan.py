@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Generic, Self
 
 import attrs
 
-from functorch_artifact.artifacts.artifact import Artifact, Choice, Chosen, ResourceT, Toolkit
+from functorch_artifact.artifacts.artifact import Artifact, ArtifactType, Choice, Chosen, ResourceT, Toolkit
 from functorch_artifact.artifacts.report import Finding, Report
 from functorch_artifact.artifacts.settings import settings
 from functorch_artifact.errors import ConfigurationError
@@ -45,6 +45,8 @@ class ArtifactPlan(Generic[ResourceT]):
 
     toolkit: ClassVar[Toolkit[Any]]
     """The domain's artifacts; each domain's plan sets it."""
+    standard: ClassVar[Sequence[type[ArtifactType]]] = ()
+    """The enumerations whose members `all_scores` takes; without any, it takes the toolkit's scores."""
 
     artifacts: tuple[Artifact[ResourceT], ...] = attrs.Factory(lambda self: self._from_hooks(), takes_self=True)
 
@@ -88,6 +90,14 @@ class ArtifactPlan(Generic[ResourceT]):
             ConfigurationError: there is no such artifact, or it does not take the parameters.
         """
         return cls(cls._find(artifacts), **options)
+
+    @classmethod
+    def all_scores(cls) -> Self:
+        """Plan what a domain computes if nothing is said: its scores, but for heavy ones."""
+        known = [cls.toolkit.find(each) for kind in cls.standard for each in kind] or [
+            each for each in cls.toolkit if each.modality is Score
+        ]
+        return cls.of(*(each.name for each in known if not each.heavy))
 
     @classmethod
     def _find(cls, chosen: Iterable[Chosen]) -> tuple[Artifact[ResourceT], ...]:

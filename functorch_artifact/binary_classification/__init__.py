@@ -1,7 +1,7 @@
 """The domain of two classes: classifiers, and how their predictions are judged.
 
 Belongs here: the front door of the domain. Does not: any behaviour.
-Floor 5.
+Floor 6.
 """
 
 from functorch_artifact.artifacts import Artifact
@@ -18,15 +18,17 @@ from functorch_artifact.binary_classification.evaluation import BinaryEvaluation
 from functorch_artifact.binary_classification.model import (
     BinaryClassificationResults,
     BinaryClassifier,
+)
+from functorch_artifact.binary_classification.plan import BinaryClassificationPlan, evaluate
+from functorch_artifact.binary_classification.routine import BinaryClassificationRoutine
+from functorch_artifact.binary_classification.spec import BinaryClassSpec
+from functorch_artifact.predictions import (
     ClassificationDataTContr,
     ClassificationDataTCov,
     ClassificationParams,
     ClassificationParamsTContr,
     ClassificationParamsTCov,
 )
-from functorch_artifact.binary_classification.plan import BinaryClassificationPlan, evaluate
-from functorch_artifact.binary_classification.routine import BinaryClassificationRoutine
-from functorch_artifact.binary_classification.spec import BinaryClassSpec
 
 score = toolkit.score
 score_collection = toolkit.score_collection

@@ -2,7 +2,7 @@
 
 Belongs here: the enumerations, and the toolkit that knows what is behind each member. Does not:
 the functions themselves (`scores`, `plots`), which of them a run wants (`plan`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

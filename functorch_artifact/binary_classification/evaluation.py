@@ -1,106 +1,79 @@
 """Predictions beside the truth, each thing about them computed once, when asked for.
 
-Belongs here: turning labels and results into arrays, and what every artifact reads:
-`BinaryEvaluation`. Does not: which artifacts there are (`artifacts`).
-Floor 5.
+Belongs here: what every artifact reads, `BinaryEvaluation`. Does not: what does not depend on the
+number of classes (`predictions`), which artifacts there are (`artifacts`).
+Floor 6.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 import numpy as np
-import pandas as pd
 
 from functorch_artifact.binary_classification.model import BinaryClassificationResults
 from functorch_artifact.binary_classification.spec import BinaryClassSpec
-from functorch_artifact.errors import PredictionError
 from functorch_artifact.metrics import labels as reading
-from functorch_artifact.metrics.confusion import confusion_matrix
 from functorch_artifact.metrics.ranking import Ranking
 from functorch_artifact.metrics.statistics import Bools, Floats, Ints, describe
+from functorch_artifact.predictions import Predictions
 
 Split: TypeAlias = Literal["ALL", "POSITIVE", "NEGATIVE"]
 """All examples, or those of one true class."""
 
 SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
-_POSITIVE: Final = 0  # the positive class comes first in the confusion matrix
-
-
-def read_labels(labels: Any, spec: BinaryClassSpec) -> Bools:
-    """Tell which of n labels are the positive class: bool [n].
-
-    Raises:
-        PredictionError: there is no label, one is missing, or one is not a class.
-    """
-    codes = reading.known(
-        reading.encode(labels, (spec.positive_class, spec.negative_class), "the labels"), "the labels"
-    )
-    return np.asarray(codes == _POSITIVE)
-
 
 @attrs.frozen(eq=False, slots=False)
-class BinaryEvaluation:
-    """What every artifact is a pure function of."""
+class BinaryEvaluation(Predictions[BinaryClassSpec]):
+    """What every artifact is a pure function of: code 0 is the positive class, and comes first."""
 
-    spec: BinaryClassSpec
-    positive: Bools  # bool [n], the labels
-    probabilities: Floats  # float64 [n], of the positive class, NaN where there is none
-    codes: Ints  # int64 [n], predictions: 0 positive, 1 negative, -1 none
+    results_type = BinaryClassificationResults
 
     @classmethod
-    def of(cls, spec: BinaryClassSpec, positive: Bools, results: BinaryClassificationResults) -> BinaryEvaluation:
-        """Put a classifier's results beside the truth.
-
-        Args:
-            spec: the classes.
-            positive: the labels, as `read_labels` gives them.
-            results: what the classifier says of the same examples.
-
-        Raises:
-            PredictionError: the results are of another length, have neither probabilities nor
-                predictions, or hold a value that is no probability or no class.
-        """
-        if not isinstance(results, BinaryClassificationResults) or (
-            results.probabilities is None and results.predicted is None
-        ):
-            raise PredictionError(
-                "hold neither probabilities nor predictions",
-                where="the results",
-                expected="BinaryClassificationResults(probabilities=...)",
-                got=type(results).__name__,
-            )
-        probabilities, codes = np.full(len(positive), np.nan), None
-        if results.probabilities is not None:
-            probabilities = reading.probabilities(results.probabilities, "the results' probabilities")
-            codes = np.where(probabilities >= results.threshold, 0, 1)
-            codes[np.isnan(probabilities)] = reading.MISSING
-        if results.predicted is not None:
-            classes = spec.positive_class, spec.negative_class
-            codes = reading.encode(results.predicted, classes, "the results' predictions")
-        reading.check_lengths(len(positive), probabilities=probabilities, predictions=codes)
-        return cls(spec, positive, probabilities, np.asarray(codes, dtype=np.int64))
-
-    @property
-    def labels(self) -> np.ndarray[Any, Any]:
-        """True class names, object [n]."""
-        return self._names(np.where(self.positive, 0, 1))
-
-    @property
-    def predicted(self) -> np.ndarray[Any, Any]:
-        """Predicted class names, object [n], None where there is no prediction."""
-        return self._names(self.codes)
+    def _read(cls, spec: BinaryClassSpec, results: BinaryClassificationResults, n: int) -> tuple[Floats, Ints]:
+        if results.probabilities is None:
+            return np.full(n, np.nan), np.full(n, reading.MISSING)
+        probabilities = reading.probabilities(results.probabilities, "the results' probabilities")
+        codes = np.where(probabilities >= results.threshold, 0, 1)
+        codes[np.isnan(probabilities)] = reading.MISSING
+        return probabilities, codes
 
     @cached_property
-    def confusion(self) -> Ints:
-        """[[true positives, false negatives], [false positives, true negatives]], int64 [2, 2].
+    def positive(self) -> Bools:
+        """Which examples are of the positive class: bool [n]."""
+        return np.asarray(self.true == 0)
 
-        Examples without a prediction are left out.
+    @property
+    def predicted_positive(self) -> Bools:
+        """Which examples are predicted positive: bool [n].
+
+        Raises:
+            UndefinedError: an example has no prediction.
         """
-        return confusion_matrix(np.where(self.positive, 0, 1), self.codes, 2)
+        return np.asarray(self.known_codes == 0)
+
+    @property
+    def truth_probabilities(self) -> Floats:
+        """What the true class of each example was given: float64 [n], NaN where nothing was."""
+        return np.where(self.positive, self.probabilities, 1 - self.probabilities)
+
+    @property
+    def shown_probabilities(self) -> Floats:
+        """Those of the positive class."""
+        return self.probabilities
+
+    @property
+    def about(self) -> dict[str, int]:
+        """Examples, of either class."""
+        n_positive = int(self.positive.sum())
+        return {
+            "examples": len(self.true),
+            f"positive: {self.spec.positive_class}": n_positive,
+            f"negative: {self.spec.negative_class}": len(self.true) - n_positive,
+        }
 
     @cached_property
     def counts(self) -> tuple[int, int, int, int]:
@@ -109,8 +82,7 @@ class BinaryEvaluation:
         Raises:
             UndefinedError: an example has no prediction.
         """
-        reading.need_all(self.codes == reading.MISSING, "predictions")
-        tp, fn, fp, tn = map(int, self.confusion.flat)
+        tp, fn, fp, tn = map(int, self.complete_confusion.flat)
         return tp, fn, fp, tn
 
     @cached_property
@@ -123,41 +95,6 @@ class BinaryEvaluation:
         return Ranking.of(self.positive, self.known_probabilities)
 
     @cached_property
-    def known_probabilities(self) -> Floats:
-        """The probabilities, none of which is missing: float64 [n].
-
-        Raises:
-            UndefinedError: an example has no probability.
-        """
-        reading.need_all(np.isnan(self.probabilities), "probabilities")
-        return self.probabilities
-
-    @cached_property
-    def truth_probabilities(self) -> Floats:
-        """What the true class of each example was given: float64 [n], NaN where nothing was."""
-        return np.where(self.positive, self.probabilities, 1 - self.probabilities)
-
-    @property
-    def known_truth_probabilities(self) -> Floats:
-        """The same, none of which is missing.
-
-        Raises:
-            UndefinedError: an example has no probability.
-        """
-        reading.need_all(np.isnan(self.probabilities), "probabilities")
-        return self.truth_probabilities
-
-    @property
-    def predicted_positive(self) -> Bools:
-        """Which examples are predicted positive: bool [n].
-
-        Raises:
-            UndefinedError: an example has no prediction.
-        """
-        reading.need_all(self.codes == reading.MISSING, "predictions")
-        return np.asarray(self.codes == _POSITIVE)
-
-    @cached_property
     def score_statistics(self) -> dict[Split, dict[str, float]]:
         """Descriptive statistics of the probabilities, by true class.
 
@@ -166,30 +103,6 @@ class BinaryEvaluation:
         """
         return {split: describe(self.known_probabilities[self.of_split(split)]) for split in SPLITS}
 
-    @cached_property
-    def truth_statistics(self) -> dict[str, float]:
-        """Descriptive statistics of what the true classes were given.
-
-        Raises:
-            UndefinedError: an example has no probability.
-        """
-        return describe(self.known_truth_probabilities)
-
     def of_split(self, split: Split) -> Bools:
         """Tell which examples are of a split: bool [n]."""
         return {"ALL": np.ones_like(self.positive), "POSITIVE": self.positive, "NEGATIVE": ~self.positive}[split]
-
-    def frame(self) -> pd.DataFrame:
-        """Make a table of it: columns label, predicted, probability."""
-        return pd.DataFrame(
-            {
-                "label": pd.Series(self.labels, dtype=object),
-                "predicted": pd.Series(self.predicted, dtype=object),
-                "probability": self.probabilities,
-            }
-        )
-
-    def _names(self, codes: Ints) -> np.ndarray[Any, Any]:
-        names = np.empty(3, dtype=object)
-        names[:] = self.spec.positive_class, self.spec.negative_class, None
-        return names[codes]

@@ -1,32 +1,18 @@
 """What a binary classifier is.
 
-Belongs here: the domain's model interface, what it gives, its parameters and their TypeVars. Does
-not: how predictions are judged.
-Floor 5.
+Belongs here: the domain's model interface, and what it gives. Does not: its parameters
+(`predictions`), how predictions are judged.
+Floor 6.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import attrs
 
-from functorch_artifact.contracts import Model, ModelInputTContr, ModelOutputTCov
-
-
-@attrs.frozen
-class ClassificationParams:
-    """What a classifier is asked for: nothing; extend it (with `@attrs.frozen`) by what yours can be asked for.
-
-    Example:
-        >>> import attrs
-        >>> @attrs.frozen
-        ... class Thresholded(ClassificationParams):
-        ...     threshold: float = 0.5
-        >>> Thresholded(0.3).threshold
-        0.3
-    """
+from functorch_artifact.contracts import ModelInputTContr, ModelOutputTCov
+from functorch_artifact.predictions import ClassificationDataTContr, ClassificationParamsTContr, ClassifyingModel
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -48,14 +34,14 @@ class BinaryClassificationResults:
     threshold: float = 0.5
 
 
-ClassificationParamsTContr = TypeVar("ClassificationParamsTContr", bound=ClassificationParams, contravariant=True)
-ClassificationParamsTCov = TypeVar("ClassificationParamsTCov", bound=ClassificationParams, covariant=True)
-ClassificationDataTContr = TypeVar("ClassificationDataTContr", contravariant=True)
-ClassificationDataTCov = TypeVar("ClassificationDataTCov", covariant=True)
-
-
 class BinaryClassifier(
-    Model[ModelInputTContr, ModelOutputTCov],
+    ClassifyingModel[
+        ModelInputTContr,
+        ModelOutputTCov,
+        ClassificationParamsTContr,
+        ClassificationDataTContr,
+        BinaryClassificationResults,
+    ],
     Generic[ModelInputTContr, ModelOutputTCov, ClassificationParamsTContr, ClassificationDataTContr],
 ):
     """A model that tells two classes apart.
@@ -63,9 +49,3 @@ class BinaryClassifier(
     It is contravariant in its parameters and in the data that it classifies: a classifier that
     needs less than a routine offers fits that routine.
     """
-
-    @abstractmethod
-    def classify(
-        self, data: ClassificationDataTContr, params: ClassificationParamsTContr
-    ) -> BinaryClassificationResults:
-        """Classify examples, in their order; in eval mode, without gradients."""

@@ -2,7 +2,7 @@
 
 Belongs here: the function behind each plot and plot collection. Does not: how a curve or a matrix
 is drawn (`metrics.plots`).
-Floor 5.
+Floor 6.
 
 Examples without a prediction or a probability are left out of pictures of counts and densities; a
 curve that is undefined becomes a picture of the reason.

@@ -2,7 +2,7 @@
 
 Belongs here: the function behind each score, array, and collection of them. Does not: the
 computations that other domains share (`metrics`), pictures (`plots`).
-Floor 5.
+Floor 6.
 
 Keys of collections are the names by which the parameters choose among them.
 """

@@ -1,7 +1,7 @@
 """Which two classes there are, and which one is the positive one.
 
 Belongs here: `BinaryClassSpec`. Does not: labels and predictions (`evaluation`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ class BinaryClassSpec:
         """The other class."""
         first, second = self.class_names
         return second if first == self.positive_class else first
+
+    @property
+    def by_code(self) -> tuple[Hashable, Hashable]:
+        """The classes by their code in an evaluation: the positive one comes first."""
+        return self.positive_class, self.negative_class
 
     @classmethod
     def from_labels(cls, labels: Any, positive_class: Hashable) -> BinaryClassSpec:

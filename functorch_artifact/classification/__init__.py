@@ -1,7 +1,7 @@
 """The domain of several classes: classifiers, and how their predictions are judged.
 
 Belongs here: the front door of the domain. Does not: any behaviour.
-Floor 5.
+Floor 6.
 """
 
 from functorch_artifact.artifacts import Artifact
@@ -16,17 +16,19 @@ from functorch_artifact.classification.artifacts import (
 )
 from functorch_artifact.classification.evaluation import Evaluation
 from functorch_artifact.classification.model import (
-    ClassificationDataTContr,
-    ClassificationDataTCov,
-    ClassificationParams,
-    ClassificationParamsTContr,
-    ClassificationParamsTCov,
     ClassificationResults,
     Classifier,
 )
 from functorch_artifact.classification.plan import ClassificationPlan, evaluate
 from functorch_artifact.classification.routine import ClassificationRoutine
 from functorch_artifact.classification.spec import ClassSpec
+from functorch_artifact.predictions import (
+    ClassificationDataTContr,
+    ClassificationDataTCov,
+    ClassificationParams,
+    ClassificationParamsTContr,
+    ClassificationParamsTCov,
+)
 
 score = toolkit.score
 score_collection = toolkit.score_collection

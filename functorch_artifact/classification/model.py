@@ -1,32 +1,18 @@
 """What a classifier is.
 
-Belongs here: the domain's model interface, what it gives, its parameters and their TypeVars. Does
-not: how predictions are judged.
-Floor 5.
+Belongs here: the domain's model interface, and what it gives. Does not: its parameters
+(`predictions`), how predictions are judged.
+Floor 6.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import attrs
 
-from functorch_artifact.contracts import Model, ModelInputTContr, ModelOutputTCov
-
-
-@attrs.frozen
-class ClassificationParams:
-    """What a classifier is asked for: nothing; extend it (with `@attrs.frozen`) by what yours can be asked for.
-
-    Example:
-        >>> import attrs
-        >>> @attrs.frozen
-        ... class Tempered(ClassificationParams):
-        ...     temperature: float = 1.0
-        >>> Tempered(2.0).temperature
-        2.0
-    """
+from functorch_artifact.contracts import ModelInputTContr, ModelOutputTCov
+from functorch_artifact.predictions import ClassificationDataTContr, ClassificationParamsTContr, ClassifyingModel
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -46,14 +32,14 @@ class ClassificationResults:
     predicted: Any = None
 
 
-ClassificationParamsTContr = TypeVar("ClassificationParamsTContr", bound=ClassificationParams, contravariant=True)
-ClassificationParamsTCov = TypeVar("ClassificationParamsTCov", bound=ClassificationParams, covariant=True)
-ClassificationDataTContr = TypeVar("ClassificationDataTContr", contravariant=True)
-ClassificationDataTCov = TypeVar("ClassificationDataTCov", covariant=True)
-
-
 class Classifier(
-    Model[ModelInputTContr, ModelOutputTCov],
+    ClassifyingModel[
+        ModelInputTContr,
+        ModelOutputTCov,
+        ClassificationParamsTContr,
+        ClassificationDataTContr,
+        ClassificationResults,
+    ],
     Generic[ModelInputTContr, ModelOutputTCov, ClassificationParamsTContr, ClassificationDataTContr],
 ):
     """A model that tells classes apart.
@@ -61,7 +47,3 @@ class Classifier(
     It is contravariant in its parameters and in the data that it classifies: a classifier that
     needs less than a routine offers fits that routine.
     """
-
-    @abstractmethod
-    def classify(self, data: ClassificationDataTContr, params: ClassificationParamsTContr) -> ClassificationResults:
-        """Classify examples, in their order; in eval mode, without gradients."""

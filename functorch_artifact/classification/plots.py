@@ -2,7 +2,7 @@
 
 Belongs here: the function behind each plot and plot collection. Does not: how a curve or a matrix
 is drawn (`metrics.plots`).
-Floor 5.
+Floor 6.
 
 Curves show each class against the rest and, with more than two, their mean; of more than ten
 classes only the mean has a name. Examples without a prediction or probabilities are left out of

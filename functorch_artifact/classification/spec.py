@@ -1,7 +1,7 @@
 """Which classes there are.
 
 Belongs here: `ClassSpec`. Does not: labels and predictions (`evaluation`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class ClassSpec:
     def n_classes(self) -> int:
         """How many there are."""
         return len(self.class_names)
+
+    @property
+    def by_code(self) -> tuple[Hashable, ...]:
+        """The classes by their code in an evaluation: in their order."""
+        return self.class_names
 
     @classmethod
     def from_labels(cls, labels: Any) -> ClassSpec:

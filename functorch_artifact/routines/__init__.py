@@ -7,7 +7,7 @@ A callback or artifact that raises is isolated: the others go on, and the outcom
 `Failure` that names it, its epoch and its split. What happens then is the program's policy.
 """
 
-from functorch_artifact.routines.artifacts import ArtifactRoutine, PlanRoutine
+from functorch_artifact.routines.artifacts import ArtifactRoutine, PlanRoutine, unfilled
 from functorch_artifact.routines.callbacks import BatchRoutine, DataLoaderRoutine, Observation, as_tuple
 from functorch_artifact.routines.outcomes import Background, Failure, Outcome, Pending, Task
 
@@ -23,4 +23,5 @@ __all__ = [
     "PlanRoutine",
     "Task",
     "as_tuple",
+    "unfilled",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, final
 
-from functorch_artifact.artifacts.plan import ArtifactPlan
+from functorch_artifact.artifacts import ArtifactPlan, ResourceT
 from functorch_artifact.callbacks import check_period
 from functorch_artifact.contracts import ModelTContr
 from functorch_artifact.errors import ConfigurationError
@@ -106,11 +106,14 @@ class ArtifactRoutine(ABC, Generic[ModelTContr]):
         return Outcome(outcome.records, outcome.failures, pending)
 
 
-class PlanRoutine(ArtifactRoutine[ModelTContr], Generic[ModelTContr]):
+class PlanRoutine(ArtifactRoutine[ModelTContr], Generic[ModelTContr, ResourceT]):
     """Validate a model by a plan: scores now, plots and heavy scores in the background.
 
+    A domain's routine sets `plan_type` and `export_name`, and says in `produce` how a model is
+    asked and what its answer is judged as. Hooks of the user's give what `build` makes it of.
+
     Args:
-        plan: what to compute.
+        plan: what to compute; by default all scores.
         period: run every so many epochs.
         export_period: log what the model made as a table every so many epochs, a multiple of
             `period`; by default never.
@@ -118,19 +121,22 @@ class PlanRoutine(ArtifactRoutine[ModelTContr], Generic[ModelTContr]):
         tracking_client: where the records go; by default, where the run's records go.
 
     Raises:
-        ConfigurationError: a period is below 1, or `export_period` is no multiple of `period`.
+        ConfigurationError: a period is below 1, `export_period` is no multiple of `period`, or the
+            plan is another domain's.
     """
 
+    plan_type: ClassVar[type[ArtifactPlan[Any]]]
+    """The plans of the domain."""
     export_name: ClassVar[str]
-    """The name of the records that hold what the model made; each domain's routine sets it."""
+    """The name of the records that hold what the model made."""
 
     def __init__(
         self,
-        plan: ArtifactPlan[Any],
+        plan: ArtifactPlan[ResourceT] | None = None,
         *,
         period: int = 1,
         export_period: int | None = None,
-        split: str | None = None,
+        split: str | None = "VALIDATION",
         tracking_client: TrackingClient | None = None,
     ) -> None:
         super().__init__(period=period, split=split, tracking_client=tracking_client)
@@ -141,11 +147,18 @@ class PlanRoutine(ArtifactRoutine[ModelTContr], Generic[ModelTContr]):
                 expected=f"a multiple of the period, {period}",
                 got=export_period,
             )
-        self.plan = plan
+        self.plan: ArtifactPlan[ResourceT] = self.plan_type.all_scores() if plan is None else plan
+        if self.plan.toolkit is not self.plan_type.toolkit:
+            raise ConfigurationError(
+                "is a plan of another domain",
+                where=f"{type(self).__name__}.plan",
+                expected=f"a {self.plan_type.__name__}",
+                got=type(plan).__name__,
+            )
         self.export_period = export_period
 
     @abstractmethod
-    def produce(self, model: ModelTContr) -> tuple[Any, pd.DataFrame]:
+    def produce(self, model: ModelTContr) -> tuple[ResourceT, pd.DataFrame]:
         """Ask the model, once: the resource of the plan's artifacts, and what to export of it."""
 
     @property
@@ -166,6 +179,19 @@ class PlanRoutine(ArtifactRoutine[ModelTContr], Generic[ModelTContr]):
         if self.export_period is not None and epoch % self.export_period == 0:
             yield self.export_name, partial(Table, made.copy())
 
+    @classmethod
+    def _from_hooks(cls) -> dict[str, Any]:
+        """Give the arguments that the hooks declare, for a domain's `build`."""
+        return {
+            "plan": cls._get_artifact_plan(),
+            "period": cls._get_period(),
+            "export_period": cls._get_export_period(),
+        }
+
+    @staticmethod
+    def _get_artifact_plan() -> ArtifactPlan[Any] | None:
+        return None
+
     @staticmethod
     def _get_period() -> int:
         return 1
@@ -173,3 +199,13 @@ class PlanRoutine(ArtifactRoutine[ModelTContr], Generic[ModelTContr]):
     @staticmethod
     def _get_export_period() -> int | None:
         return None
+
+
+def unfilled(hook: str, method: str) -> ConfigurationError:
+    """Make the error of a hook that has no default: it gives the parameters of a model's `method`."""
+    return ConfigurationError(
+        "is not filled in",
+        where=hook,
+        expected=f"the parameters for the model's {method}",
+        fix="override the hook, or make the routine by value, by calling its class",
+    )

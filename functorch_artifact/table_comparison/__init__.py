@@ -1,7 +1,7 @@
 """The tabular domain: synthesizers, and how their tables compare with real ones.
 
 Belongs here: the front door of the domain. Does not: any behaviour.
-Floor 5.
+Floor 6.
 """
 
 from functorch_artifact.artifacts import Artifact

@@ -2,7 +2,7 @@
 
 Belongs here: the enumerations, and name, scale and function of each member. Does not: the
 computations themselves, or which artifacts a run wants (`plan`).
-Floor 5.
+Floor 6.
 
 Parameters bear the names that they have in the reference.
 """

@@ -1,7 +1,7 @@
 """How strongly each two columns of a table go together.
 
 Belongs here: `association_matrix` and its measures. Does not: comparing two matrices.
-Floor 5.
+Floor 6.
 
 | columns | measure | range |
 |---|---|---|

@@ -3,7 +3,7 @@
 Belongs here: distances, coverage and agreement by column, each a function of a comparison to
 numbers by column. Does not: their names and scales (`artifacts`), pairs of columns
 (`associations`), whole rows (`learners`, `closest`).
-Floor 5.
+Floor 6.
 
 A number that is undefined is NaN and says why.
 """

@@ -2,7 +2,7 @@
 
 Belongs here: what every artifact reads, `Reference` and `Comparison`. Does not: what concerns one
 table alone (`sides`), which artifacts there are (`artifacts`), how they are drawn (`plots`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: distances of counts over the same bins, of sorted samples, and the bins of numeric
 columns. Does not: where the columns come from (`sides`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

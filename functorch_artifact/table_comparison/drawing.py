@@ -2,7 +2,7 @@
 
 Belongs here: the sides' colours, the legend, numbers in small cells. Does not: what is drawn (`plots`,
 `overviews`), how pictures look in general (`figures`).
-Floor 5.
+Floor 6.
 
 Blue is real, orange is synthetic, everywhere.
 """

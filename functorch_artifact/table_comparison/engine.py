@@ -2,7 +2,7 @@
 
 Belongs here: handing a comparison to the package `artifact-core` through its public engine. Does
 not: any computation.
-Floor 5. It needs the extra `artifact-core`, which brings pandas 2.
+Floor 6. It needs the extra `artifact-core`, which brings pandas 2.
 """
 
 from __future__ import annotations

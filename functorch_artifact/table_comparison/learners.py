@@ -2,7 +2,7 @@
 
 Belongs here: the detection score and utility (train on synthetic, test on real). Does not: scores
 without learning (`columns`, `rows`).
-Floor 5. It needs scikit-learn, the extra `artifacts`.
+Floor 6. It needs scikit-learn, the extra `artifacts`.
 
 Learners are scikit-learn's histogram gradient boosting: it takes missing values and categories as
 they are. Infinities, and numbers that lie further beyond the real ones than ten times their range,

@@ -2,7 +2,7 @@
 
 Belongs here: the domain's model interface, its generation parameters and their TypeVars. Does
 not: how generated tables are judged.
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

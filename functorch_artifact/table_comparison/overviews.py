@@ -2,7 +2,7 @@
 
 Belongs here: associations, statistics of all columns, rows as points in a plane. Does not:
 computing them (`sides`, `projection`), single columns (`plots`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

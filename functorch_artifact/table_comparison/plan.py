@@ -2,7 +2,7 @@
 
 Belongs here: `TableComparisonPlan`, `evaluate`. Does not: the artifacts (`artifacts`), when they
 are due in training (`routine`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import attrs
 import numpy as np
 import pandas as pd
 
-from functorch_artifact.artifacts.plan import ArtifactPlan
-from functorch_artifact.artifacts.report import Report
+from functorch_artifact.artifacts import ArtifactPlan, Report
 from functorch_artifact.table_comparison.artifacts import (
     TableComparisonScoreCollectionType,
     TableComparisonScoreType,
@@ -46,6 +45,7 @@ class TableComparisonPlan(ArtifactPlan[Comparison]):
     """
 
     toolkit = toolkit
+    standard = (TableComparisonScoreType, TableComparisonScoreCollectionType)
 
     engine: Engine = attrs.field(default="own", kw_only=True)
     """Who computes the built-in artifacts: this library, or the package artifact-core, for numbers
@@ -97,12 +97,6 @@ def describe_columns(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
 
 
-def all_scores() -> TableComparisonPlan:
-    """Plan every score and every collection of scores but the heavy ones."""
-    members = (*TableComparisonScoreType, *TableComparisonScoreCollectionType)
-    return TableComparisonPlan.of(*(each for each in members if not toolkit.find(each).heavy))
-
-
 def evaluate(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
@@ -122,4 +116,4 @@ def evaluate(
         >>> evaluate(real, real)["MEAN_JS_DISTANCE"]
         Score(value=0.0)
     """
-    return (plan or all_scores()).evaluate(real, synthetic, spec, noise=noise)
+    return (plan or TableComparisonPlan.all_scores()).evaluate(real, synthetic, spec, noise=noise)

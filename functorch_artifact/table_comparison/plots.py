@@ -2,7 +2,7 @@
 
 Belongs here: distributions of columns. Does not: computing them (`sides`), pictures of the table
 as a whole (`overviews`).
-Floor 5.
+Floor 6.
 
 A picture of all columns is one figure, drawn once; a collection is a figure for each.
 """

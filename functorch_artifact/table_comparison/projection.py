@@ -2,7 +2,7 @@
 
 Belongs here: `Projection` (principal components, truncated SVD) and the neighbour embedding.
 Does not: drawing them (`overviews`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

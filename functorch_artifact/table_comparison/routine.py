@@ -2,29 +2,26 @@
 
 Belongs here: `TableComparisonRoutine`. Does not: what it computes (`plan`), when the driver asks
 for it (`routines`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Generic, Self
+from typing import Any, ClassVar, Generic, Self
 
 import pandas as pd
 
-from functorch_artifact.errors import ConfigurationError, TableError
+from functorch_artifact.errors import TableError
 from functorch_artifact.records import TrackingClient
-from functorch_artifact.routines import PlanRoutine
+from functorch_artifact.routines import PlanRoutine, unfilled
 from functorch_artifact.table_comparison.comparison import Comparison, Reference
 from functorch_artifact.table_comparison.model import GenerationParamsTCov, TableSynthesizer
-from functorch_artifact.table_comparison.plan import TableComparisonPlan, all_scores
+from functorch_artifact.table_comparison.plan import TableComparisonPlan
 from functorch_artifact.table_comparison.spec import TabularSpec
-
-EXPORT_NAME: Final = "SYNTHETIC"
-"""The name of the records that hold a synthetic table."""
 
 
 class TableComparisonRoutine(
-    PlanRoutine[TableSynthesizer[Any, Any, GenerationParamsTCov]],
+    PlanRoutine[TableSynthesizer[Any, Any, GenerationParamsTCov], Comparison],
     Generic[GenerationParamsTCov],
 ):
     """Generate a table when due, compare it with the real one, and export it if asked to.
@@ -51,7 +48,8 @@ class TableComparisonRoutine(
     gives less is wanted.
     """
 
-    export_name: ClassVar[str] = EXPORT_NAME
+    plan_type = TableComparisonPlan
+    export_name: ClassVar[str] = "SYNTHETIC"
 
     def __init__(
         self,
@@ -65,13 +63,7 @@ class TableComparisonRoutine(
         tracking_client: TrackingClient | None = None,
         split: str | None = "VALIDATION",
     ) -> None:
-        super().__init__(
-            plan if plan is not None else all_scores(),
-            period=period,
-            export_period=export_period,
-            split=split,
-            tracking_client=tracking_client,
-        )
+        super().__init__(plan, period=period, export_period=export_period, split=split, tracking_client=tracking_client)
         self.reference = Reference(real, spec)
         self.generation_params = generation_params
 
@@ -90,29 +82,12 @@ class TableComparisonRoutine(
             ConfigurationError: `_get_generation_params` is not filled in.
             TableError: the real table is empty or differs from `spec`.
         """
-        return cls(
-            real,
-            spec,
-            cls._get_generation_params(),
-            cls._get_artifact_plan(),
-            period=cls._get_period(),
-            export_period=cls._get_export_period(),
-            tracking_client=tracking_client,
-            split=split,
-        )
+        params = cls._get_generation_params()
+        return cls(real, spec, params, tracking_client=tracking_client, split=split, **cls._from_hooks())
 
     @staticmethod
     def _get_generation_params() -> GenerationParamsTCov:
-        raise ConfigurationError(
-            "is not filled in",
-            where="_get_generation_params",
-            expected="the parameters for the model's generate",
-            fix="override the hook, or make the routine by value: TableComparisonRoutine(real, spec, params)",
-        )
-
-    @staticmethod
-    def _get_artifact_plan() -> TableComparisonPlan:
-        return all_scores()
+        raise unfilled("_get_generation_params", "generate")
 
     @property
     def shared(self) -> tuple[object, ...]:

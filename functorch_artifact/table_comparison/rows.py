@@ -2,7 +2,7 @@
 
 Belongs here: rows as features for distances and for learners, distances to the closest record.
 Does not: classifiers (`learners`), pictures of points (`projection`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

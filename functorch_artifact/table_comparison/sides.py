@@ -2,7 +2,7 @@
 
 Belongs here: turning a table into numbers and codes, and what is derived from one table alone.
 Does not: what needs both (`comparison`).
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

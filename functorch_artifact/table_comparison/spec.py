@@ -2,7 +2,7 @@
 
 Belongs here: `TabularSpec`, its inference from a table and its check of one. Does not: what is
 computed from the columns.
-Floor 5.
+Floor 6.
 
 | kind | inferred from | may be declared of |
 |---|---|---|

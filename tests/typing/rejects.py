@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from accepts import (
     Input,
+    Labeller,
     Network,
     Output,
     PredictionMean,
@@ -39,6 +40,7 @@ from functorch_artifact import (
     ScoreTracker,
     StopperUpdateData,
     TrainState,
+    classification,
     folds,
     optimizers,
     train_step,
@@ -47,6 +49,7 @@ from functorch_artifact.binary_classification import (
     BinaryClassificationResults,
     BinaryClassificationRoutine,
     BinaryClassifier,
+    BinaryClassSpec,
     ClassificationParams,
 )
 from functorch_artifact.contracts import Loader
@@ -112,6 +115,14 @@ def detection(routine: BinaryClassificationRoutine[ClassificationParams, list[Te
     other: ArtifactRoutine[Synthesizer] = routine  # rejected
     demanding: ArtifactRoutine[DemandingDetector] = routine  # rejected
     richer: BinaryClassificationRoutine[Thresholded, list[Tensor]] = routine  # rejected
+    of_several: ArtifactRoutine[Labeller] = routine  # rejected
+
+
+# A plan, or a specification, of another domain.
+def judging(routine: type[BinaryClassificationRoutine[ClassificationParams, Tensor]], params: Thresholded) -> None:
+    spec = BinaryClassSpec(["no", "yes"], positive_class="yes")
+    routine(torch.zeros(1), ["no"], spec, params, classification.ClassificationPlan())  # rejected
+    routine(torch.zeros(1), ["no"], classification.ClassSpec(["no", "yes"]), params)  # rejected
 
 
 # A stopper that reads more than it is told.

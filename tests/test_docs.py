@@ -42,9 +42,12 @@ def test_every_extension_of_the_documentation_runs(capsys, monkeypatch):
     toolkit = table_comparison.toolkit
     monkeypatch.setattr(toolkit, "_artifacts", dict(toolkit._artifacts))  # the page adds one of its own
     result = run(ROOT / "docs" / "extending.md")["result"]
-    assert {"VAL_LOSS", "LARGEST_LOSS", "INPUT_MEAN", "WEIGHT_NORM"} <= set(result.scores.columns)
+    assert {"VAL_LOSS", "LARGEST_LOSS", "INPUT_MEAN", "WEIGHT_NORM", "RMSE"} <= set(result.scores.columns)
     assert int(result.best.epoch) == len(result.scores)
-    assert "VAL_LOSS" in capsys.readouterr().out
+    assert 0.0 < result.scores["RMSE"].dropna().iloc[-1] < result.scores["RMSE"].dropna().iloc[0]
+    printed = capsys.readouterr().out
+    assert "VAL_LOSS" in printed
+    assert re.search(r"RMSE +0\.5 +NaN +lower", printed)
 
 
 def test_the_page_on_ensembles_runs():

@@ -1,15 +1,23 @@
 """Artifacts and toolkits: named functions, their parameters, and what they may ask for."""
 
+import importlib
 import json
 import math
+import re
+import sys
+from functools import partial
 
+import pandas as pd
 import pytest
 
+from functorch_artifact import table_comparison as domain
 from functorch_artifact.artifacts import Artifact, ArtifactType, Toolkit, choose
 from functorch_artifact.artifacts.plan import ArtifactPlan
-from functorch_artifact.artifacts.settings import settings
+from functorch_artifact.artifacts.settings import Settings, SettingsWarning, settings
+from functorch_artifact.background import Background
 from functorch_artifact.errors import ConfigurationError, UndefinedError
 from functorch_artifact.records import Array, Scale, Score, ScoreCollection
+from functorch_artifact.routines import Task
 
 
 class PairScoreType(ArtifactType):
@@ -150,8 +158,8 @@ def test_settings_of_the_reference_are_understood(tmp_path, monkeypatch):
     inner = tmp_path / "project"
     inner.mkdir()
     monkeypatch.chdir(inner)
-    assert settings("pairs") == {"GAP": {"scale": 7.0}}
-    assert settings("others") == {}
+    assert settings("pairs") == Settings(file, {"GAP": {"scale": 7.0}})
+    assert settings("others") == Settings()
     assert Plan.of("GAP").artifacts[0].compute((0.0, 1.0)) == Score(7.0)
     assert Plan.of(PairScoreType.GAP(scale=2.0)).artifacts[0].compute((0.0, 1.0)) == Score(2.0)
     assert Plan.of(gap).artifacts[0].compute((0.0, 1.0)) == Score(1.0)
@@ -161,3 +169,89 @@ def test_settings_of_the_reference_are_understood(tmp_path, monkeypatch):
     file.write_text('{"scores": {"GAP": {"size": 1}}}')
     with pytest.raises(ConfigurationError, match="artifact 'GAP': does not take these parameters"):
         Plan.of("GAP")
+    file.write_text('{"score": {"GAP": {"scale": 1}}}')
+    with pytest.raises(ConfigurationError, match=r"pairs.json: has unknown keys\n  expected: .*\n  got: \['score'\]"):
+        Plan.of("GAP")
+    file.write_text('{"scores": {"GAPS": {"scale": 1}}}')
+    with pytest.warns(SettingsWarning, match=r"has parameters of \['GAPS'\], which pairs does not know"):
+        Plan.of("GAP")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Give a folder of a project's own artifacts; what it adds is forgotten at the end."""
+    monkeypatch.setattr(domain.toolkit, "_artifacts", dict(domain.toolkit._artifacts))
+    (tmp_path / ".artifact-ml").mkdir()
+    (tmp_path / ".artifact-ml" / "table_comparison.json").write_text(
+        json.dumps({"custom_artifacts_dir": "own", "scores": {"MEDIAN_GAP": {"power": 2}}})
+    )
+    folder = tmp_path / "own"
+    (folder / "more").mkdir(parents=True)
+    (folder / "helpers.py").write_text("def distance(a, b, power):\n    return abs(a - b) ** power\n")
+    (folder / "medians.py").write_text(
+        "from functorch_artifact import table_comparison\nfrom .helpers import distance\n\n"
+        "@table_comparison.score('MEDIAN_GAP', low=0.0, better='lower', heavy=True)\n"
+        "def median_gap(real, synthetic, power=1):\n"
+        "    return distance(real['a'].median(), synthetic['a'].median(), power)\n"
+    )
+    (folder / "more" / "__init__.py").write_text("")
+    (folder / "more" / "rows.py").write_text(
+        "from functorch_artifact import table_comparison\n\n"
+        "@table_comparison.score('N_ROWS')\ndef n_rows(synthetic):\n    return len(synthetic)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    yield folder
+    for name in [each for each in sys.modules if each == "own" or each.startswith("own.")]:
+        del sys.modules[name]
+
+
+TABLES = pd.DataFrame({"a": [1.0, 2.0]}), pd.DataFrame({"a": [4.0, 5.0, 6.0]})
+
+
+def test_artifacts_in_the_folder_that_the_settings_name_join_every_plan(own):
+    report = domain.TableComparisonPlan.of("MEDIAN_GAP", "N_ROWS").evaluate(*TABLES)
+    assert report["MEDIAN_GAP"] == Score(3.5**2)
+    assert report["N_ROWS"] == Score(3.0)
+    (own / "medians.py").write_text("1 / 0")  # what is imported stays
+    assert domain.TableComparisonPlan.of("MEDIAN_GAP").score_names == ("MEDIAN_GAP",)
+
+
+def test_artifacts_in_the_folder_may_be_imported_by_name_too(own, monkeypatch):
+    monkeypatch.syspath_prepend(own.parent)
+    importlib.import_module("own.medians")
+    plan = domain.TableComparisonPlan.of("MEDIAN_GAP", "N_ROWS")
+    assert plan.artifacts[0].module == "own.medians"
+    importlib.import_module("own.more.rows")
+    assert domain.toolkit.find("N_ROWS").module == "own.more.rows"
+
+
+def test_artifacts_in_the_folder_are_computed_in_another_process(own):
+    reference = domain.Reference(TABLES[0], domain.TabularSpec.from_frame(TABLES[0]))
+    (artifact,) = domain.TableComparisonPlan.of("MEDIAN_GAP").artifacts
+    task = Task((("MEDIAN_GAP", partial(artifact.compute, reference.compare(TABLES[1]))),), 1, 1, None)
+    with Background() as background:
+        outcome = background.submit(task, ()).result()
+    assert [each.what for each in outcome.failures] == []
+    assert outcome.scores == {"MEDIAN_GAP": 3.5**2}
+
+
+def test_a_folder_that_is_of_no_use_is_told(own):
+    (own / "broken.py").write_text("import nowhere_to_be_found")
+    with pytest.raises(
+        ConfigurationError,
+        match=r"table_comparison.json, custom_artifacts_dir: names a folder with a module that cannot be imported\n"
+        r"  expected: .*\n  got: .*broken.py: ModuleNotFoundError: No module named 'nowhere_to_be_found'\n  do this: ",
+    ):
+        domain.TableComparisonPlan.of("N_ROWS")
+    for path in ("broken.py", "medians.py", "more/rows.py"):
+        (own / path).write_text("")
+    domain.toolkit._artifacts = {n: each for n, each in domain.toolkit._artifacts.items() if "GAP" not in n}
+    with pytest.warns(SettingsWarning) as told:
+        domain.TableComparisonPlan.of("MEAN_JS_DISTANCE")
+    assert re.search("own, which .*json names, defines no artifact of table_comparison: decorate", str(told[0].message))
+    assert "has parameters of ['MEDIAN_GAP']" in str(told[1].message)
+    own.rename(own.with_name("elsewhere"))
+    with pytest.raises(
+        ConfigurationError, match=r"custom_artifacts_dir: names a folder that is not there\n  got: .*own"
+    ):
+        domain.TableComparisonPlan.of("MEAN_JS_DISTANCE")

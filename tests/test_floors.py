@@ -40,7 +40,7 @@ EFFECTS = {
     "multiprocessing", "concurrent", "asyncio", "signal", "atexit", "urllib", "http", "pickle", "tqdm", "tensorboard",
     "torch.utils.tensorboard", "mlflow", "clearml", "neptune", "safetensors",
 }  # fmt: skip
-# A report writes the file it is asked for, settings are read from one: both do nothing else. Compiled
+# A report writes the file it is asked for, settings and modules are read from those that they name. Compiled
 # code is kept between processes, which changes no result. `purity` looks out for effects, and knows them.
 EFFECTS_OF = {
     "fs": {"os", "pathlib", "shutil"},  # so that all rooms above touch the disk there

@@ -18,6 +18,7 @@ from functorch_artifact.artifacts.artifact import (
 )
 from functorch_artifact.artifacts.plan import N_RESAMPLES, ArtifactPlan
 from functorch_artifact.artifacts.report import Finding, Report
+from functorch_artifact.artifacts.settings import SettingsWarning
 
 __all__ = [
     "MODALITIES",
@@ -31,6 +32,7 @@ __all__ = [
     "Noise",
     "Report",
     "ResourceT",
+    "SettingsWarning",
     "Toolkit",
     "choose",
 ]

@@ -113,6 +113,11 @@ class Artifact(Generic[ResourceT]):
         return {Score: self.name, ScoreCollection: f"{self.name}/*"}.get(self.modality)
 
     @property
+    def module(self) -> str | None:
+        """The name of the module that defines its function."""
+        return _origin(self.function)[0]
+
+    @property
     def waits(self) -> bool:
         """Whether it can wait: whether it may be computed in the background, after its epoch."""
         return self.heavy or self.score_name is None
@@ -291,8 +296,7 @@ class Toolkit(Generic[ResourceT]):
                 name, modality, self._asking(function, name), scale=scale, noise=asking, heavy=heavy
             )
             known = self._artifacts.get(name)
-            # A notebook's cell that runs again defines the same function again.
-            if known is not None and _origin(known.function) != _origin(artifact.function):
+            if known is not None and not _same(known.function, artifact.function):
                 raise ConfigurationError(
                     "is there already", where=f"{self.name}, artifact {name!r}", fix="choose another name"
                 )
@@ -335,9 +339,16 @@ def _accepted(function: Callable[..., Any]) -> list[str] | None:
     return [each.name for each in taken[1:]]
 
 
-def _origin(function: Callable[..., Any]) -> tuple[Any, Any]:
+def _same(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    """Say whether one function defines another again: a cell that ran again, a file under another name."""
+    (module, file, name), (new_module, new_file, new_name) = _origin(known), _origin(new)
+    return name == new_name and (module == new_module or file == new_file is not None)
+
+
+def _origin(function: Callable[..., Any]) -> tuple[str | None, str | None, str | None]:
     inner = _inner(function)
-    return getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
+    file = getattr(getattr(inner, "__code__", None), "co_filename", None)
+    return getattr(inner, "__module__", None), file, getattr(inner, "__qualname__", None)
 
 
 def _inner(function: Callable[..., Any]) -> Callable[..., Any]:

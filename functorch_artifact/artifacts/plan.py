@@ -7,14 +7,16 @@ Floor 3.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, Self
 
 import attrs
 
 from functorch_artifact.artifacts.artifact import Artifact, ArtifactType, Choice, Chosen, ResourceT, Toolkit
+from functorch_artifact.artifacts.modules import import_modules
 from functorch_artifact.artifacts.report import Finding, Report
-from functorch_artifact.artifacts.settings import settings
+from functorch_artifact.artifacts.settings import SettingsWarning, settings
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.records import (
     Array,
@@ -36,11 +38,13 @@ class ArtifactPlan(Generic[ResourceT]):
 
     A hook may return members of its enumeration, names of artifacts of one's own, artifacts, and
     any of them with parameters. What `.artifact-ml/<toolkit>.json` says of a member's parameters is
-    taken where the plan says nothing (see `artifacts.settings`).
+    taken where the plan says nothing, and modules that it names are imported (see
+    `artifacts.settings`).
 
     Raises:
         ConfigurationError: an artifact is there twice, there is no such artifact, or a hook returns
-            another hook's kind.
+            another hook's kind; or the settings cannot be read, or a module that they name
+            cannot be imported.
     """
 
     toolkit: ClassVar[Toolkit[Any]]
@@ -101,7 +105,7 @@ class ArtifactPlan(Generic[ResourceT]):
 
     @classmethod
     def _find(cls, chosen: Iterable[Chosen]) -> tuple[Artifact[ResourceT], ...]:
-        preset = settings(cls.toolkit.name)
+        preset = cls._preset()
         found = []
         for each in chosen:
             artifact = cls.toolkit.find(each)
@@ -110,6 +114,27 @@ class ArtifactPlan(Generic[ResourceT]):
                 artifact = artifact(**{**preset[artifact.name], **given})
             found.append(artifact)
         return tuple(found)
+
+    @classmethod
+    def _preset(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Read the settings, import the artifacts of the user's own that they name, give the parameters."""
+        found, toolkit = settings(cls.toolkit.name), cls.toolkit
+        if found.folder is not None:
+            modules = import_modules(found.folder, f"{found.path}, custom_artifacts_dir")
+            if not any(artifact.module in modules for artifact in toolkit):
+                warnings.warn(
+                    f"{found.folder}, which {found.path} names, defines no artifact of {toolkit.name}: "
+                    f"decorate functions there with @{toolkit.name}.score(...) and its like",
+                    SettingsWarning,
+                    stacklevel=4,
+                )
+        if unknown := sorted(found.parameters.keys() - {artifact.name for artifact in toolkit}):
+            warnings.warn(
+                f"{found.path} has parameters of {unknown}, which {toolkit.name} does not know",
+                SettingsWarning,
+                stacklevel=4,
+            )
+        return found.parameters
 
     @property
     def score_names(self) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def _handed_over(artifact: Artifact[Comparison], member: ArtifactType, package: 
             expected=f"one of {sorted(known)}",
             fix='compute it in a plan of its own, without engine="artifact-core"',
         )
-    if artifact.parameters != settings(toolkit.name).get(str(member), {}):
+    if artifact.parameters != settings(toolkit.name).parameters.get(str(member), {}):
         raise ConfigurationError(
             "is given parameters, which artifact-core takes from its file only",
             where=f"artifact {artifact.name!r}",

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, islice
-from typing import Any, Generic
+from itertools import chain, count, islice
+from typing import Any, Final, Generic
 
 import attrs
 import torch
@@ -23,6 +23,8 @@ from torch import Tensor
 from functorch_artifact import keys, trees
 from functorch_artifact.contracts import T_co
 from functorch_artifact.errors import DataError
+
+_GATHERED_AT_ONCE: Final = 2**18  # bytes: few enough to be in the processor's cache still when their turn comes
 
 
 class Dataset(torch_data.Dataset[T_co], ABC, Generic[T_co]):
@@ -98,6 +100,15 @@ class ResidentDataset(Dataset[T_co]):
     def select(self, indices: Tensor) -> T_co:
         """Gather the examples at `indices` (int64 [k], on the tensors' device): leaves [k, ...]."""
         return trees.map(lambda leaf: leaf.index_select(0, indices), self.tree)
+
+    def batches(self, indices: Tensor, size: int) -> Iterator[T_co]:
+        """Gather the examples at `indices` and cut them into batches of `size`, the last one maybe smaller.
+
+        Batches share memory in which no two overlap, and are none of each other's views.
+        """
+        leaves, structure = trees.flatten(self.select(indices))
+        for parts in zip(*(torch.unsafe_split(leaf, size) for leaf in leaves), strict=True):
+            yield trees.unflatten(structure, parts)
 
     def on(self, device: torch.device | str) -> ResidentDataset[T_co]:
         """Hold the same examples on `device`."""
@@ -213,6 +224,13 @@ class DataLoader(Generic[T_co]):
         return f"collated from examples in {self.num_workers or 'no'} worker processes"
 
     @property
+    def placed(self) -> torch.device | None:
+        """The device that every batch is on, if that is known before there is one."""
+        if self.device is None and isinstance(self.dataset, ResidentDataset):
+            return self.dataset.device
+        return None if self.device is None else torch.device(self.device)
+
+    @property
     def _n(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
@@ -236,7 +254,8 @@ class DataLoader(Generic[T_co]):
     def batches(self, epoch: int, seed: int, start: int = 0) -> Iterator[T_co]:
         """Iterate over the batches of `epoch` (counted from 1) under `seed`, from the `start`-th on.
 
-        Those before it are not prepared, except by an iterable dataset, which has to be read.
+        Those before it are not prepared, except by an iterable dataset, which has to be read, and of a
+        resident one those that are gathered together with it.
 
         Raises:
             DataError: a worker died.
@@ -247,8 +266,9 @@ class DataLoader(Generic[T_co]):
             batches = islice(self._streamed(keys.derive(seed, "examples", epoch)), start, None)
         else:
             batches = self._prepared(epoch, seed, start)
-        for batch in batches:
-            yield batch if self.device is None else trees.to_device(batch, self.device, non_blocking=self.pin_memory)
+        if self.device is None or isinstance(self.dataset, ResidentDataset):
+            return batches
+        return (trees.to_device(batch, self.device, non_blocking=self.pin_memory) for batch in batches)
 
     def stacks(self, epoch: int, seed: int, steps: int) -> Iterator[T_co]:
         """Iterate over the same batches in stacks of `steps` (leaves [steps, batch, ...]).
@@ -282,7 +302,13 @@ class DataLoader(Generic[T_co]):
         return islice(torch.split(order, self.batch_size), start, len(self))
 
     def _resident(self, dataset: ResidentDataset[T_co], epoch: int, seed: int, start: int) -> Iterator[T_co]:
-        return map(dataset.select, self._slices(self.order(epoch, seed).to(dataset.device), start))
+        order = self.order(epoch, seed)[: len(self) * self.batch_size].to(dataset.device)
+        example = sum(leaf.element_size() * leaf[0].numel() for leaf in trees.leaves(dataset.tree))
+        several = max(1, _GATHERED_AT_ONCE // max(1, example * self.batch_size))
+        begun = start // several * several  # so that a batch lies in memory as it does when none before it is left out
+        chunks = torch.split(order[begun * self.batch_size :], several * self.batch_size)
+        batches = chain.from_iterable(dataset.batches(rows, self.batch_size) for rows in chunks if len(rows))
+        return islice(batches, start - begun, None)
 
     def _streamed(self, key: int) -> Iterator[T_co]:
         with keys.seeded(key):

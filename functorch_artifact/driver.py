@@ -38,7 +38,7 @@ from functorch_artifact.stoppers import Stop, Verdict
 from functorch_artifact.tracking import AnyClient, Delivery, Filesystem, as_clients
 from functorch_artifact.tracking.journal import Part
 from functorch_artifact.tracking.journal_reader import FailureRow
-from functorch_artifact.validation import batches_from, validate, validate_artifacts
+from functorch_artifact.validation import batches_on, validate, validate_artifacts
 
 
 class CallbackWarning(UserWarning):
@@ -216,9 +216,8 @@ class _Loop:
     def _epoch(self, state: TrainState) -> tuple[TrainState, Stop | None]:
         program, epoch, start, device = self._program, int(state.epoch) + 1, int(state.batch), device_of(state)
         step, seen = int(state.step), _Batches(int(state.step))
-        batches = batches_from(program.train_loader, epoch, program.seed, start)
+        batches = batches_on(device, program.train_loader, epoch, program.seed, start)
         for batch in self._reporter.batches(batches, epoch, start):
-            batch = trees.to_device(batch, device, non_blocking=True)
             state, output = purity.call("the training step", self._step.__call__, state, batch)
             step += 1
             seen.losses.append(output["loss"])

@@ -90,13 +90,16 @@ def validate_artifacts(
 def _evaluated(program: Program, variables: Variables, loader: Loader[Any]) -> Iterator[BatchResult[Any, Any]]:
     device, evaluated = device_of(variables), program.eval_step
     # Always the order of epoch 1: a score must not depend on when it is computed.
-    for batch in loader.batches(1, program.seed):
-        batch = trees.to_device(batch, device, non_blocking=True)
+    for batch in batches_on(device, loader, 1, program.seed):
         yield BatchResult(batch, cast(Any, evaluated(variables, batch)), trees.n_examples(batch))
 
 
-def batches_from(loader: Loader[Any], epoch: int, seed: int, start: int) -> Iterator[Any]:
-    """Iterate over an epoch's batches from the `start`-th on, preparing none in vain where that is possible."""
+def batches_on(device: torch.device, loader: Loader[Any], epoch: int, seed: int, start: int = 0) -> Iterator[Any]:
+    """Iterate over an epoch's batches from the `start`-th on, on a device; none is prepared or moved in vain."""
     if isinstance(loader, DataLoader):
-        return loader.batches(epoch, seed, start)
-    return islice(loader.batches(epoch, seed), start, None)
+        batches, placed = loader.batches(epoch, seed, start), loader.placed
+    else:
+        batches, placed = islice(loader.batches(epoch, seed), start, None), None
+    if placed == device:
+        return batches
+    return (trees.to_device(batch, device, non_blocking=True) for batch in batches)

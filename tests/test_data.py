@@ -99,6 +99,20 @@ def test_a_resident_batch_does_not_share_memory_with_the_dataset() -> None:
     assert source.sum() == 0
 
 
+def test_resident_batches_that_are_gathered_together_are_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functorch_artifact.data._GATHERED_AT_ONCE", 3 * 2 * 4)  # three batches of two float32
+    loader = DataLoader(ResidentDataset(torch.arange(15.0)), batch_size=2)
+    found = loader.batches(epoch=1, seed=0)
+    first, second = next(found), next(found)
+    first.mul_(torch.ones((), requires_grad=True) * 9)  # in place, under autograd
+    assert (first.requires_grad, second.requires_grad, second._version) == (True, False, 0)
+    assert second.tolist() == [2, 3]
+    for start in range(9):
+        assert stacked(loader.batches(1, 0, start)) == stacked(list(loader.batches(1, 0))[start:])
+        offsets = [batch.storage_offset() for batch in loader.batches(1, 0, start)]
+        assert offsets == [0, 2, 4, 0, 2, 4, 0, 2][start:]  # bits may depend on how a batch lies in memory
+
+
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     loader = DataLoader(ResidentDataset(torch.arange(100)), batch_size=100, shuffle=True)
     orders = {stacked(loader.batches(epoch, seed))[0] for epoch in (1, 2, 3) for seed in (0, 1)}

@@ -33,20 +33,21 @@ def train_limited(directory, policy, n_bytes):
     end(directory, policy)
 
 
-class Deleting(fa.ResidentDataset):
+class Deleting(fa.DataLoader):
     """Deletes a directory while the n-th batch is made."""
 
     directory, at, made = None, 0, count(1)
 
-    def select(self, indices):
-        if next(self.made) == self.at:
-            shutil.rmtree(self.directory)
-        return super().select(indices)
+    def batches(self, epoch, seed, start=0):
+        for batch in super().batches(epoch, seed, start):
+            if next(self.made) == self.at:
+                shutil.rmtree(self.directory)
+            yield batch
 
 
 def train_deleted(directory, policy, at):
     Deleting.directory, Deleting.at = directory, at
-    loader = fa.DataLoader(Deleting({"x": trials.X}), batch_size=8, shuffle=True)
+    loader = Deleting(fa.ResidentDataset({"x": trials.X}), batch_size=8, shuffle=True)
     try:
         fa.fit(trials.program(train_loader=loader), run=directory, progress=False, on_storage_error=policy)
     except StorageError as error:

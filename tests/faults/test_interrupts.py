@@ -13,22 +13,23 @@ from functorch_artifact.errors import RunDirectoryError
 from tests.faults import trials
 
 
-class Signalling(fa.ResidentDataset):
+class Signalling(fa.DataLoader):
     """Sends its own process a signal, so often, while the n-th batch is made."""
 
     number, times, at, made = 0, 0, 0, count(1)
 
-    def select(self, indices):
-        if next(self.made) == self.at:
-            for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
-        return super().select(indices)
+    def batches(self, epoch, seed, start=0):
+        for batch in super().batches(epoch, seed, start):
+            if next(self.made) == self.at:
+                for _ in range(self.times):
+                    os.kill(os.getpid(), self.number)
+            yield batch
 
 
 def train_signalled(directory, number, times, at):
     """Train with a signal at a step, and leave as a script would: with the status, and what was said."""
     Signalling.number, Signalling.times, Signalling.at = number, times, at
-    loader = fa.DataLoader(Signalling({"x": trials.X}), batch_size=8, shuffle=True)
+    loader = Signalling(fa.ResidentDataset({"x": trials.X}), batch_size=8, shuffle=True)
     try:
         fa.fit(trials.program(train_loader=loader), run=directory, progress=False)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -60,7 +61,7 @@ def test_a_script_that_is_interrupted_ends_with_the_status_of_its_signal(tmp_pat
         "import signal, sys; from pathlib import Path; from tests.faults import test_interrupts as t, trials;"
         "import functorch_artifact as fa;"
         "t.Signalling.number, t.Signalling.times, t.Signalling.at = int(sys.argv[2]), 1, 4;"
-        "loader = fa.DataLoader(t.Signalling({'x': trials.X}), batch_size=8);"
+        "loader = t.Signalling(fa.ResidentDataset({'x': trials.X}), batch_size=8);"
         "fa.fit(trials.program(train_loader=loader), run=sys.argv[1], progress=False)"
     )
     for number, status in ((signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)):  # a shell shows -2 as 130
@@ -71,16 +72,17 @@ def test_a_script_that_is_interrupted_ends_with_the_status_of_its_signal(tmp_pat
             assert int(reader.latest.step) == 4
 
 
-class Slow(fa.ResidentDataset):
+class Slow(fa.DataLoader):
     """Takes longer over an epoch than a second process waits for the lock."""
 
-    def select(self, indices):
-        time.sleep(0.15)
-        return super().select(indices)
+    def batches(self, epoch, seed, start=0):
+        for batch in super().batches(epoch, seed, start):
+            time.sleep(0.15)
+            yield batch
 
 
 def train_or_say(directory, start, report):
-    loader = fa.DataLoader(Slow({"x": trials.X}), batch_size=8, shuffle=True)
+    loader = Slow(fa.ResidentDataset({"x": trials.X}), batch_size=8, shuffle=True)
     report.touch()
     while not start.exists():
         pass

@@ -45,7 +45,7 @@ EFFECTS = {
 EFFECTS_OF = {
     "fs": {"os", "pathlib", "shutil"},  # so that all rooms above touch the disk there
     "artifacts": {"pathlib"},
-    "compiling": {"os", "pathlib"},
+    "compiling": {"os", "pathlib", "tempfile"},
     "purity": {"os", "threading"},
 }
 EFFECTFUL_BUILTINS = {"open", "print", "input"}

@@ -89,6 +89,28 @@ torch.testing.assert_close(run([x])[0], (x * 2.125).sin())
 """
 
 
+def test_a_number_that_loops_read_is_computed_once():
+    """Inductor would compute the power for each element anew; as a result of the graph it is computed before."""
+
+    def function(x, n):
+        power = 0.5 ** n.double()
+        return [x / power.float(), n + 1]
+
+    x, n = torch.ones(300), torch.tensor(3)
+    module = lowering.write_back(lowering.capture(function, [x, n]), [0, 1])
+    assert [node.meta["val"].dtype for node in module.graph.output_node().args[0]] == [torch.float32]
+    run, _ = lowering.generate(module, [x, n])
+    run([x, n])
+    assert torch.equal(x, torch.full((300,), 8.0))
+    assert int(n) == 4
+
+
+def test_what_is_returned_twice_is_returned_twice():
+    run, _ = lowering.generate(lowering.capture(lambda x: [x.sum(), x * x.sum(), x], [torch.ones(3)]), [torch.ones(3)])
+    total, product, same = run([torch.ones(3)])
+    assert (float(total), product.tolist(), same.tolist()) == (3, [3, 3, 3], [1, 1, 1])
+
+
 def test_compiled_code_is_found_again_by_another_process():
     x = torch.arange(4.0)
     module = lowering.capture(lambda x: [(x * 2.125).sin()], [x])
@@ -102,10 +124,11 @@ def test_compiled_code_is_found_again_by_another_process():
     assert lowering.kept(lowering.capture(lambda x: [(x * 2.25).sin()], [x])) != path
 
 
-def test_torch_compile_steps_in_where_inductor_has_no_standalone_entry(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch._inductor.standalone_compile", None)
+def test_torch_compile_steps_in_where_inductor_makes_no_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch._inductor.package", None)
     x = torch.arange(4.0)
     module = lowering.capture(lambda x: [x.cos() + 1], [x])
+    lowering.kept(module).unlink(missing_ok=True)
     run, found = lowering.generate(module, [x])
     assert not found
     torch.testing.assert_close(run([x])[0], x.cos() + 1)

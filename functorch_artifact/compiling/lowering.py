@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,13 +21,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx
 
-from functorch_artifact import trees
+from functorch_artifact import keys, trees
 
 Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 """From a list of tensors, which it may empty, to the results."""
 
-# Torch's own random numbers, to the bit. The wrapper in C++ would be 10 % faster, and has crashed.
-_INDUCTOR = {"fallback_random": True, "cpp_wrapper": False, "triton.cudagraphs": False}
+_INDUCTOR = {
+    "fallback_random": True,  # torch's own random numbers, to the bit
+    "triton.cudagraphs": False,
+    "size_asserts": False,  # a step's signature has been looked at
+    "alignment_asserts": False,
+    "unroll_reductions_threshold": 17,  # a sum of so few is vectorized along another axis
+}
 
 
 def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> fx.GraphModule:
@@ -84,7 +91,8 @@ def write_back(module: fx.GraphModule, places: Sequence[int | None]) -> fx.Graph
     for index, argument in moves.items():
         stored = graph.call_function(torch.ops.aten.copy_.default, (argument, results[index]))
         stored.meta["val"] = argument.meta.get("val")
-    graph.output([result for result, place in zip(results, places, strict=True) if place is None])
+    returned = [result for result, place in zip(results, places, strict=True) if place is None]
+    graph.output(returned + [number for number in _numbers(graph) if number not in returned])
     _fix_noise(graph)
     written_back = fx.GraphModule(module, graph)
     for node in graph.find_nodes(op="get_attr"):
@@ -108,35 +116,74 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
     """Compile a graph with Inductor, or find it compiled by an earlier process.
 
     Returns:
-        The compiled function, and whether it was found.
+        The compiled function, and whether it was found. What it returns beyond the graph's results is
+        of no interest.
 
     Raises:
         Exception: whatever torch raises: an operation that it cannot compile, no C++ compiler.
     """
-    path = kept(module)
-    keepable = not module.graph.find_nodes(op="get_attr")  # what is loaded has lost its constants
-    with contextlib.suppress(Exception):  # a file of another version, or damaged, is made again
-        from torch._inductor.standalone_compile import CompiledArtifact
-
-        if not keepable:
-            raise LookupError
-        with _quiet():
-            found = CompiledArtifact.load(path=str(path), format="binary")
-        return lambda arguments: found(*arguments), True
-    try:
-        from torch._inductor.standalone_compile import standalone_compile
-    except ImportError:
-        compiled = torch.compile(module, fullgraph=True, dynamic=False, options=dict(_INDUCTOR))
-        return lambda arguments: compiled(*arguments), False
+    path, on_cpu = kept(module), all(leaf.is_cpu for leaf in leaves)
+    make, load = (_package, _load_package) if on_cpu else (_artifact, _load_artifact)
     with _quiet():
-        made = standalone_compile(
-            module, list(leaves), dynamic_shapes="from_graph", options={"config_patches": dict(_INDUCTOR)}, aot=keepable
-        )
-        with contextlib.suppress(Exception):  # a graph that cannot be kept is compiled by each process
-            if keepable:
+        with contextlib.suppress(Exception):  # a file of another version, or damaged, is made again
+            return load(path), True
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "step.pt2"
+            try:
+                make(module, leaves, made)
+            except Exception:
+                return _compiled(module, leaves), False
+            with contextlib.suppress(OSError):  # what cannot be kept is compiled by each process
                 path.parent.mkdir(parents=True, exist_ok=True)
-                made.save(path=str(path), format="binary")
-    return lambda arguments: made(*arguments), False
+                draft = path.with_suffix(f".{os.getpid()}")
+                draft.write_bytes(made.read_bytes())
+                draft.replace(path)
+            return load(made), False
+
+
+def _package(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> None:
+    """Generate C++ for a graph on the CPU, calls and all, and pack the library."""
+    from torch._inductor import aot_compile
+    from torch._inductor.package.package import package_aoti
+
+    files: Any = aot_compile(module, tuple(leaves), options={**_INDUCTOR, "aot_inductor.package": True})
+    package_aoti(str(path), [file for file in files if not file.endswith(".cpp")])
+
+
+def _load_package(path: Path) -> Flat:
+    from torch._C._aoti import AOTIModelPackageLoader
+
+    with zipfile.ZipFile(path) as archive:
+        if archive.testzip() is not None:
+            raise OSError("it is damaged")
+    run: Flat = AOTIModelPackageLoader(str(path), "model", False, 1, -1).run
+    return run
+
+
+def _compiled(module: fx.GraphModule, leaves: Sequence[Tensor]) -> Flat:
+    """Compile by torch's public interface, which knows more operations and has more to do at each call."""
+    compiled = torch.compile(module, fullgraph=True, dynamic=False, options=dict(_INDUCTOR))
+    with keys.seeded(0, leaves[0].device):
+        compiled(*(leaf.clone() for leaf in leaves))  # which is when it is compiled
+    return lambda arguments: compiled(*arguments)
+
+
+def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> None:
+    """Generate kernels for a graph elsewhere, called from Python."""
+    from torch._inductor.standalone_compile import standalone_compile
+
+    if module.graph.find_nodes(op="get_attr"):
+        raise NotImplementedError("what is loaded has lost its constants")
+    options = {"config_patches": dict(_INDUCTOR)}
+    made = standalone_compile(module, list(leaves), dynamic_shapes="from_graph", options=options, aot=True)
+    made.save(path=str(path), format="binary")
+
+
+def _load_artifact(path: Path) -> Flat:
+    from torch._inductor.standalone_compile import CompiledArtifact
+
+    found = CompiledArtifact.load(path=str(path), format="binary")
+    return lambda arguments: found(*arguments)
 
 
 def kept(module: fx.GraphModule) -> Path:
@@ -213,6 +260,23 @@ def _fix_noise(graph: fx.Graph) -> None:
         node.replace_all_uses_with(mask)
         graph.erase_node(node)
     graph.eliminate_dead_code()
+
+
+def _numbers(graph: fx.Graph) -> list[fx.Node]:
+    """List the computed numbers that loops over tensors read, such as Adam's bias corrections.
+
+    Inductor computes a number inside of each loop that reads it, powers and all, unless it is a result.
+    """
+    return [
+        node
+        for node in graph.nodes
+        if node.op == "call_function" and _is_number(node) and not all(map(_is_number, node.users))
+    ]
+
+
+def _is_number(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.ndim == 0
 
 
 def _memory(node: Any) -> int | None:

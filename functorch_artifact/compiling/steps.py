@@ -8,6 +8,7 @@ Floor 5.
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 import time
 import warnings
@@ -211,7 +212,7 @@ class CompiledStep:
                 places = _places(module, n_moving if donate else 0)
                 written = [place for place in places if place is not None]
                 code, found = lowering.generate(lowering.write_back(module, places), leaves)
-                run, why = _joined(code, places), f"{why}, found compiled" if found else why
+                run, why = _joined(code, places, len(leaves)), f"{why}, found compiled" if found else why
             except Exception as error:
                 self._fall_back(f"the step is not compiled and runs captured: {_reason(error)}")
                 mode, why, written = "captured", _reason(error), []
@@ -342,14 +343,14 @@ def _places(module: Any, n_moving: int) -> list[int | None]:
     return [index if index < n_moving and alike[index] else None for index in range(len(after))]
 
 
-def _joined(code: lowering.Flat, places: list[int | None]) -> lowering.Flat:
+def _joined(code: lowering.Flat, places: list[int | None], n_arguments: int) -> lowering.Flat:
     """Put the arguments that were written into among the results again."""
-    if not any(place is not None for place in places):
-        return code
+    returned = itertools.count(n_arguments)
+    order = [next(returned) if place is None else place for place in places]
 
     def run(arguments: list[Any]) -> list[Any]:
-        returned = iter(code(arguments))
-        return [next(returned) if place is None else arguments[place] for place in places]
+        values = [*arguments, *code(arguments)]
+        return [values[place] for place in order]
 
     return run
 

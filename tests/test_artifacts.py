@@ -139,10 +139,11 @@ def test_an_undefined_score_is_nan_and_its_noise_unknown():
     def undefined(resource):
         raise UndefinedError("there is nothing")
 
-    value = Artifact("NOTHING", Score, undefined, noise=undefined)
+    value = Artifact("NOTHING", Score, undefined, noise=undefined, error=undefined)
     assert value.compute(()).reason == "there is nothing"
     assert math.isnan(value.compute(()).value)
-    assert value.formula(()) is None
+    (score,) = Plan.of(value).report(()).scores.itertuples()
+    assert [math.isnan(each) for each in (score.value, score.noise_floor, score.standard_error)] == [True] * 3
 
 
 def test_a_choice_among_names_is_checked():

@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x04\x00"  # enough of one: 1
 REPORT = Report(
     (
         Finding("PICTURE <b>", Plot(PNG)),
-        Finding("GAP", Score(0.123456), Scale(0.0, 1.0, "lower"), 0.01),
+        Finding("GAP", Score(0.123456), Scale(0.0, 1.0, "lower"), 0.01, 0.002),
         Finding(
             "BY_COLUMN",
             ScoreCollection({"a&b": 1.0, "c": float("nan")}, {"c": "no rows"}),
@@ -66,7 +66,7 @@ def outline() -> Outline:
 
 def test_scores_are_a_table():
     assert REPORT.scores.loc["GAP"].to_dict() == {
-        "value": 0.123456, "noise_floor": 0.01, "better": "lower", "low": 0.0, "high": 1.0,
+        "value": 0.123456, "noise_floor": 0.01, "standard_error": 0.002, "better": "lower", "low": 0.0, "high": 1.0,
     }  # fmt: skip
     assert list(REPORT.scores.index) == ["GAP", "BY_COLUMN/a&b", "BY_COLUMN/c", "BARE"]
     assert REPORT.scores["noise_floor"].isna().tolist() == [False, True, False, True]

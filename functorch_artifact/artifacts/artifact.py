@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from functorch_artifact.errors import ConfigurationError, UndefinedError
+from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.records import (
     Array,
     ArrayCollection,
@@ -37,7 +37,9 @@ MODALITIES: Final = (Score, Array, Plot, ScoreCollection, ArrayCollection, PlotC
 """The kinds of value that an artifact can compute."""
 
 
-Noise: TypeAlias = "Callable[..., float | Mapping[str, float]] | Literal['resample'] | None"
+Formula: TypeAlias = "Callable[..., float | Mapping[str, float]]"
+Noise: TypeAlias = "Formula | Literal['resample'] | None"
+Error: TypeAlias = "Formula | Literal['bootstrap'] | None"
 
 
 @attrs.frozen
@@ -57,6 +59,9 @@ class Artifact(Generic[ResourceT]):
         scale: how to read it, if it is a score.
         noise: what a perfect model would score at these sample sizes: "resample" estimates it from
             resamples of the real data, a function of the same arguments as `function` computes it.
+        error: the score's standard error, how much it would differ on other examples of the same
+            population: "bootstrap" estimates it from such, drawn with replacement, a function of the
+            same arguments as `function` computes it.
         heavy: whether nobody should wait for it, although it is a score.
 
     Raises:
@@ -75,6 +80,7 @@ class Artifact(Generic[ResourceT]):
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     scale: Scale | None = None
     noise: Noise = None
+    error: Error = None
     heavy: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -133,13 +139,6 @@ class Artifact(Generic[ResourceT]):
         value: Value = self.modality.of(self.function(resource, **self.parameters), self.name)
         return value
 
-    def formula(self, resource: ResourceT) -> float | Mapping[str, float] | None:
-        """Compute the noise floor where there is a formula for it, and it is defined."""
-        try:
-            return self.noise(resource, **self.parameters) if callable(self.noise) else None
-        except UndefinedError:
-            return None
-
 
 @attrs.frozen
 class Choice:
@@ -189,6 +188,8 @@ class Toolkit(Generic[ResourceT]):
         parts: the parts of a resource that functions may ask for, by the parameter's name.
         resample: what a resource would look like if both of its sides came from one population,
             by seed; noise floors are estimated from it.
+        bootstrap: a resource of as many examples, drawn with replacement from a resource's, by
+            seed; standard errors are estimated from it.
 
     Example:
         >>> numbers = Toolkit("numbers", {"real": lambda pair: pair[0], "synthetic": lambda pair: pair[1]})
@@ -204,10 +205,12 @@ class Toolkit(Generic[ResourceT]):
         name: str,
         parts: Mapping[str, Callable[[ResourceT], Any]],
         resample: Callable[[ResourceT, int], ResourceT] | None = None,
+        bootstrap: Callable[[ResourceT, int], ResourceT] | None = None,
     ) -> None:
         self.name = name
         self.parts = dict(parts)
         self.resample = resample
+        self.bootstrap = bootstrap
         self._artifacts: dict[str, Artifact[ResourceT]] = {}
 
     def __iter__(self) -> Iterator[Artifact[ResourceT]]:
@@ -240,6 +243,7 @@ class Toolkit(Generic[ResourceT]):
         high: float = float("inf"),
         better: Literal["lower", "higher"] | None = None,
         noise: Noise = None,
+        error: Error = None,
         heavy: bool = False,
     ) -> Callable[[Callable[..., Any]], Artifact[ResourceT]]:
         """Make the decorated function, which gives a number, the score `name`.
@@ -250,13 +254,14 @@ class Toolkit(Generic[ResourceT]):
             high: the greatest value there can be.
             better: which end is the better one.
             noise: as for `Artifact`.
+            error: as for `Artifact`.
             heavy: as for `Artifact`.
 
         Raises:
             ConfigurationError: the function asks for what the toolkit does not have, or another
                 function has that name.
         """
-        return self._adding(name, Score, Scale(low, high, better), noise, heavy)
+        return self._adding(name, Score, Scale(low, high, better), noise=noise, error=error, heavy=heavy)
 
     def score_collection(
         self,
@@ -266,10 +271,11 @@ class Toolkit(Generic[ResourceT]):
         high: float = float("inf"),
         better: Literal["lower", "higher"] | None = None,
         noise: Noise = None,
+        error: Error = None,
         heavy: bool = False,
     ) -> Callable[[Callable[..., Any]], Artifact[ResourceT]]:
         """Make the decorated function, which gives numbers by name, the score collection `name`."""
-        return self._adding(name, ScoreCollection, Scale(low, high, better), noise, heavy)
+        return self._adding(name, ScoreCollection, Scale(low, high, better), noise=noise, error=error, heavy=heavy)
 
     def array(self, name: str) -> Callable[[Callable[..., Any]], Artifact[ResourceT]]:
         """Make the decorated function, which gives an array, the array `name`."""
@@ -288,12 +294,21 @@ class Toolkit(Generic[ResourceT]):
         return self._adding(name, PlotCollection)
 
     def _adding(
-        self, name: str, modality: Any, scale: Scale | None = None, noise: Noise = None, heavy: bool = False
+        self,
+        name: str,
+        modality: Any,
+        scale: Scale | None = None,
+        *,
+        noise: Noise = None,
+        error: Error = None,
+        heavy: bool = False,
     ) -> Callable[[Callable[..., Any]], Artifact[ResourceT]]:
+        def asking(function: T) -> T | _Asking:
+            return self._asking(function, name) if callable(function) else function
+
         def add(function: Callable[..., Any]) -> Artifact[ResourceT]:
-            asking = noise if noise is None or noise == "resample" else self._asking(noise, name)
             artifact = Artifact[ResourceT](
-                name, modality, self._asking(function, name), scale=scale, noise=asking, heavy=heavy
+                name, modality, asking(function), scale=scale, noise=asking(noise), error=asking(error), heavy=heavy
             )
             known = self._artifacts.get(name)
             if known is not None and not _same(known.function, artifact.function):

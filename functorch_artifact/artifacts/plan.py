@@ -7,17 +7,20 @@ Floor 3.
 
 from __future__ import annotations
 
+import math
+import statistics
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, Self
 
 import attrs
 
-from functorch_artifact.artifacts.artifact import Artifact, ArtifactType, Choice, Chosen, ResourceT, Toolkit
+from functorch_artifact.artifacts.artifact import Artifact, ArtifactType, Choice, Chosen, Formula, ResourceT, Toolkit
 from functorch_artifact.artifacts.modules import import_modules
 from functorch_artifact.artifacts.report import Finding, Report
 from functorch_artifact.artifacts.settings import SettingsWarning, settings
-from functorch_artifact.errors import ConfigurationError
+from functorch_artifact.errors import ConfigurationError, UndefinedError
 from functorch_artifact.records import (
     Array,
     ArrayCollection,
@@ -30,6 +33,8 @@ from functorch_artifact.records import (
 
 N_RESAMPLES: Final = 5
 """Resamples that a noise floor is the mean over."""
+N_BOOTSTRAPS: Final = 100
+"""Resamples that a standard error is the deviation of."""
 
 
 @attrs.frozen
@@ -146,19 +151,18 @@ class ArtifactPlan(Generic[ResourceT]):
 
         Args:
             resource: what the artifacts are functions of.
-            noise: whether to tell the scores' noise floors as well.
+            noise: whether to tell the scores' noise floors and standard errors as well.
             title: the report's headline.
             about: facts to state in the report, by name.
         """
-        resampled = [self.toolkit.resample(resource, seed) for seed in range(N_RESAMPLES)] if (
-            noise and self.toolkit.resample is not None and any(each.noise == "resample" for each in self.artifacts)
-        ) else []  # fmt: skip
+        drawing = _Drawing(self.toolkit, resource)
         findings: list[Finding] = []
         failures: dict[str, Exception] = {}
         for artifact in self.artifacts:
             try:
-                floor = _noise_floor(artifact, resource, resampled) if noise else None
-                findings.append(Finding(artifact.name, artifact.compute(resource), artifact.scale, floor))
+                value = artifact.compute(resource)
+                told = (drawing.noise_floor(artifact), drawing.standard_error(artifact)) if noise else ()
+                findings.append(Finding(artifact.name, value, artifact.scale, *told))
             except Exception as error:
                 failures[artifact.name] = error
         return Report(tuple(findings), failures, title or self.toolkit.name, about or {})
@@ -188,19 +192,52 @@ class ArtifactPlan(Generic[ResourceT]):
         return []
 
 
-def _noise_floor(
-    artifact: Artifact[Any], resource: Any, resampled: Sequence[Any]
-) -> float | Mapping[str, float] | None:
-    if artifact.noise != "resample":
-        return artifact.formula(resource)
-    return _mean([artifact.compute(each) for each in resampled])
+@attrs.frozen(eq=False, slots=False)
+class _Drawing:
+    """What is told of scores beside their values, by formulas or from resources that are drawn for it."""
+
+    toolkit: Toolkit[Any]
+    resource: Any
+
+    @cached_property
+    def _resampled(self) -> list[Any]:
+        return self._draw(self.toolkit.resample, N_RESAMPLES, "resample")
+
+    @cached_property
+    def _bootstrapped(self) -> list[Any]:
+        return self._draw(self.toolkit.bootstrap, N_BOOTSTRAPS, "bootstrap")
+
+    def noise_floor(self, artifact: Artifact[Any]) -> float | Mapping[str, float] | None:
+        """Tell the noise floor of an artifact, if it has any."""
+        if artifact.noise == "resample":
+            return _summary([artifact.compute(each) for each in self._resampled], statistics.fmean)
+        return self._formula(artifact, artifact.noise)
+
+    def standard_error(self, artifact: Artifact[Any]) -> float | Mapping[str, float] | None:
+        """Tell the standard error of an artifact, if it has any."""
+        if artifact.error == "bootstrap":
+            return _summary([artifact.compute(each) for each in self._bootstrapped], statistics.stdev)
+        return self._formula(artifact, artifact.error)
+
+    def _formula(self, artifact: Artifact[Any], formula: Formula | None) -> float | Mapping[str, float] | None:
+        try:
+            return None if formula is None else formula(self.resource, **artifact.parameters)
+        except UndefinedError:
+            return None
+
+    def _draw(self, draw: Callable[[Any, int], Any] | None, n: int, what: str) -> list[Any]:
+        if draw is None:
+            raise ConfigurationError(
+                f"cannot {what}", where=f"toolkit {self.toolkit.name}", fix=f"pass Toolkit(..., {what}=...)"
+            )
+        return [draw(self.resource, seed) for seed in range(n)]
 
 
-def _mean(values: Sequence[Value]) -> float | Mapping[str, float] | None:
-    scores = [value.value for value in values if isinstance(value, Score)]
-    if scores:
-        return sum(scores) / len(scores)
+def _summary(values: Sequence[Value], summarise: Callable[[list[float]], float]) -> float | Mapping[str, float] | None:
+    def summary(numbers: list[float]) -> float:
+        return math.nan if any(map(math.isnan, numbers)) else summarise(numbers)
+
+    if isinstance(values[0], Score):
+        return summary([value.value for value in values if isinstance(value, Score)])
     collections = [value.values for value in values if isinstance(value, ScoreCollection)]
-    if not collections:
-        return None
-    return {name: sum(each[name] for each in collections) / len(collections) for name in collections[0]}
+    return {key: summary([each[key] for each in collections]) for key in collections[0]} if collections else None

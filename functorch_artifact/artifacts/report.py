@@ -6,9 +6,10 @@ Floor 3. `to_html` writes the file it is asked for; nothing else here touches th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -40,6 +41,33 @@ class Finding:
     scale: Scale | None = None
     noise: float | Mapping[str, float] | None = None
     """What a perfect model would score at these sample sizes; by key for a collection."""
+    error: float | Mapping[str, float] | None = None
+    """The standard error of the score, or by key of each score."""
+
+    @property
+    def numbers(self) -> list[Number]:
+        """What there is to tell of each of its scores."""
+        if isinstance(self.value, Score):
+            return [Number(self.name, self.value.value, _float(self.noise), _float(self.error), self.value.reason)]
+        if isinstance(self.value, ScoreCollection):
+            floors = self.noise if isinstance(self.noise, Mapping) else {}
+            errors = self.error if isinstance(self.error, Mapping) else {}
+            reasons = self.value.reasons
+            return [
+                Number(key, value, _float(floors.get(key)), _float(errors.get(key)), reasons.get(key, ""))
+                for key, value in self.value.values.items()
+            ]
+        return []
+
+
+class Number(NamedTuple):
+    """One score; what nobody tells is NaN."""
+
+    name: str
+    value: float
+    noise_floor: float
+    standard_error: float
+    reason: str
 
 
 @attrs.frozen(eq=False)
@@ -78,19 +106,22 @@ class Report:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """All scores, a collection's as `NAME/key`: columns value, noise_floor, better, low, high.
+        """All scores, a collection's as `NAME/key`, with what tells how to read them.
 
-        `noise_floor` is what a perfect model would score at these sample sizes, NaN where nobody
-        says; `better` is "lower", "higher" or missing.
+        Columns: value; noise_floor, what a perfect model would score at these sample sizes;
+        standard_error, how much the value would differ on other examples of the same population
+        (both NaN where nobody says); better, "lower", "higher" or missing; low and high.
         """
         import pandas as pd
 
-        columns = ["value", "noise_floor", "better", "low", "high"]
+        columns = ["value", "noise_floor", "standard_error", "better", "low", "high"]
         rows = {}
         for finding in self.findings:
             scale = finding.scale or Scale()
-            for name, value, noise in _numbers(finding):
-                rows[name] = [value, np.nan if noise is None else noise, scale.better, scale.low, scale.high]
+            for each in finding.numbers:
+                name = f"{finding.name}/{each.name}" if isinstance(finding.value, ScoreCollection) else each.name
+                told = math.nan if math.isnan(each.value) else each.standard_error
+                rows[name] = [each.value, each.noise_floor, told, scale.better, scale.low, scale.high]
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
         return frame.rename_axis("score")
 
@@ -145,19 +176,14 @@ class Report:
         return self._scores_html()
 
     def _scores_html(self) -> str:
-        single = [finding for finding in self.findings if isinstance(finding.value, Score)]
-        parts = []
-        for finding in self.findings:
-            if isinstance(finding.value, ScoreCollection):
-                title = f"<h3>{pages.escape(finding.name)}{_reading(finding.scale)}</h3>"
-                reasons = finding.value.reasons
-                keys = finding.value.values
-                rows = [
-                    [key, value, noise, reasons.get(key, "")]
-                    for key, (_, value, noise) in zip(keys, _numbers(finding), strict=True)
-                ]
-                parts.append(title + pages.table(["of", "value", "noise floor", "why" if reasons else ""], rows))
-        return _score_table("score", single) + pages.cards(*parts)
+        single = [(number, finding.scale) for finding in self.findings if isinstance(finding.value, Score)
+                  for number in finding.numbers]  # fmt: skip
+        parts = [
+            f"<h3>{pages.escape(finding.name)}{_reading(finding.scale)}</h3>" + _table("of", finding.numbers)
+            for finding in self.findings
+            if isinstance(finding.value, ScoreCollection)
+        ]
+        return _table("score", *zip(*single, strict=True)) + pages.cards(*parts)
 
     def _arrays_html(self) -> list[str]:
         parts = []
@@ -188,27 +214,28 @@ class Report:
         return parts
 
 
-def _numbers(finding: Finding) -> list[tuple[str, float, float | None]]:
-    if isinstance(finding.value, Score):
-        noise = finding.noise if isinstance(finding.noise, int | float) else None
-        return [(finding.name, finding.value.value, noise)]
-    if isinstance(finding.value, ScoreCollection):
-        floors = finding.noise if isinstance(finding.noise, Mapping) else {}
-        values = finding.value.values
-        return [(f"{finding.name}/{key}", value, floors.get(key)) for key, value in values.items()]
-    return []
+def _table(header: str, numbers: Sequence[Number] = (), scales: Sequence[Scale | None] = ()) -> str:
+    """Make a table of scores, without the columns in which nothing stands."""
+    known = [scale or Scale() for scale in scales]
+    columns: dict[str, list[Any]] = {
+        header: [each.name for each in numbers],
+        "value": [each.value for each in numbers],
+        "standard error": [_shown(each.standard_error) for each in numbers],
+        "noise floor": [_shown(each.noise_floor) for each in numbers],
+        "better": [each.better for each in known],
+        "range": [_range(each) for each in known],
+        "why": [each.reason or None for each in numbers],
+    }
+    kept = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
+    return pages.table(list(kept), [list(row) for row in zip(*kept.values(), strict=True)])
 
 
-def _score_table(header: str, findings: list[Finding]) -> str:
-    rows = []
-    for finding in findings:
-        ((name, value, noise),) = _numbers(finding)
-        scale = finding.scale or Scale()
-        reason = finding.value.reason if isinstance(finding.value, Score) else ""
-        rows.append([name, value, noise, scale.better, _range(scale), reason])
-    return pages.table(
-        [header, "value", "noise floor", "better", "range", "why" if any(r[-1] for r in rows) else ""], rows
-    )
+def _shown(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _float(number: float | Mapping[str, float] | None) -> float:
+    return float(number) if isinstance(number, int | float) else math.nan
 
 
 def _reading(scale: Scale | None) -> str:

@@ -103,6 +103,7 @@ toolkit = Toolkit[BinaryEvaluation](
         "predicted": lambda evaluation: evaluation.predicted_positive,
         "spec": lambda evaluation: evaluation.spec,
     },
+    bootstrap=BinaryEvaluation.bootstrap,
 )
 """All artifacts of the domain: a function of one's own joins them by `@toolkit.score("NAME")`, and
 may ask for `true` and `predicted` (is it positive? bool [n]), `probabilities` (float64 [n]),

@@ -99,6 +99,7 @@ toolkit = Toolkit[Evaluation](
         "predicted": lambda evaluation: evaluation.known_codes,
         "spec": lambda evaluation: evaluation.spec,
     },
+    bootstrap=Evaluation.bootstrap,
 )
 """All artifacts of the domain: a function of one's own joins them by `@toolkit.score("NAME")`, and
 may ask for `true` and `predicted` (places among the classes, int64 [n]), `probabilities` (float64

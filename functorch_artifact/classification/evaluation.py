@@ -7,7 +7,7 @@ Floor 6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import numpy as np
 from functorch_artifact.classification.model import ClassificationResults
 from functorch_artifact.classification.spec import ClassSpec
 from functorch_artifact.errors import PredictionError, UndefinedError
+from functorch_artifact.metrics import influence
 from functorch_artifact.metrics import labels as reading
 from functorch_artifact.metrics.confusion import Counts
 from functorch_artifact.metrics.ranking import Ranking
@@ -117,6 +118,23 @@ class Evaluation(Predictions[ClassSpec]):
         return roc, precision_recall
 
     @cached_property
+    def area_errors(self) -> tuple[AreaErrors, AreaErrors]:
+        """Standard errors of `areas`, and of their means.
+
+        Raises:
+            UndefinedError: an example has no probabilities, or all are of one class.
+        """
+        support = np.bincount(self.true, minlength=self.spec.n_classes)
+        found = tuple(AreaErrors.of(each, support, self.true) for each in self.areas)
+        for place, ranking in enumerate(self.rankings()):
+            positive = self.true == place
+            if ranking.n_positives and ranking.n_negatives:
+                found[0].add(place, influence.by_example(ranking, influence.of_roc_auc(ranking), positive))
+            if ranking.n_positives:
+                found[1].add(place, influence.by_example(ranking, influence.of_average_precision(ranking), positive))
+        return found[0], found[1]
+
+    @cached_property
     def pooled_ranking(self) -> Ranking:
         """All pairs of example and class in one ranking, positive where the class is the true one.
 
@@ -125,6 +143,45 @@ class Evaluation(Predictions[ClassSpec]):
         """
         indicators = self.true[:, None] == np.arange(self.spec.n_classes)
         return Ranking.of(indicators.ravel(), self.known_probabilities.ravel())
+
+    def pooled_influence(self, of_area: Callable[[Ranking], tuple[Floats, Floats]]) -> Floats:
+        """Tell the influence of each example, with all its pairs, on an area of `pooled_ranking`: float64 [n].
+
+        Raises:
+            UndefinedError: an example has no probabilities.
+        """
+        ranking, indicators = self.pooled_ranking, self.true[:, None] == np.arange(self.spec.n_classes)
+        of_pairs = influence.by_example(ranking, of_area(ranking), indicators.ravel())
+        return np.asarray(of_pairs.reshape(indicators.shape).sum(axis=1))
+
+
+@attrs.define(eq=False)
+class AreaErrors:
+    """Standard errors of an area of each class against the rest, and of its means, class by class."""
+
+    areas: Floats  # float64 [k], NaN where there is none
+    support: Ints  # int64 [k]
+    true: Ints  # int64 [n]
+    by_class: Floats  # float64 [k], NaN where there is none
+    on_macro: Floats  # float64 [n], influence on the mean
+    on_weighted: Floats  # float64 [n], on the one weighted by examples
+
+    @classmethod
+    def of(cls, areas: Floats, support: Ints, true: Ints) -> AreaErrors:
+        """Begin, without any class."""
+        moved = influence.by_support(areas, ~np.isnan(areas), support)[true]
+        return cls(areas, support, true, np.full(len(areas), np.nan), np.zeros(len(true)), moved)
+
+    def add(self, place: int, moves: Floats) -> None:
+        """Take in the influence of each example on the area of one class, float64 [n]."""
+        counted = ~np.isnan(self.areas)
+        self.by_class[place] = influence.standard_error(moves)
+        self.on_macro += moves / counted.sum()
+        self.on_weighted += moves * self.support[place] / self.support[counted].sum()
+
+    def of_mean(self, weighted: bool) -> float:
+        """Make the standard error of the mean over classes, by examples or not."""
+        return influence.standard_error(self.on_weighted if weighted else self.on_macro)
 
 
 def _distributions(raw: Any, spec: ClassSpec) -> Floats:

@@ -10,9 +10,10 @@ Floor 2.
 | `confusion` | counts of true against predicted classes, and what follows from them |
 | `ranking` | one sort by score: curves and the areas under them |
 | `calibration` | whether probabilities are frequencies |
+| `influence` | standard errors: what one example does to a score |
 | `statistics` | descriptive statistics of one column of numbers |
 """
 
-from functorch_artifact.metrics import calibration, confusion, labels, ranking, statistics
+from functorch_artifact.metrics import calibration, confusion, influence, labels, ranking, statistics
 
-__all__ = ["calibration", "confusion", "labels", "ranking", "statistics"]
+__all__ = ["calibration", "confusion", "influence", "labels", "ranking", "statistics"]

@@ -86,13 +86,17 @@ def calibration_noise(probability: Floats, n_bins: int = 15) -> float:
     return float(np.sqrt(2 / np.pi * variances).sum() / len(probability))
 
 
-def log_loss(truth_probability: Floats) -> float:
-    """Compute the mean negative logarithm of what the true classes were given, in nats.
+def surprises(truth_probability: Floats) -> Floats:
+    """Compute the negative logarithm of what each true class was given, in nats: float64 [n].
 
-    A probability below 2.2e-16 counts as that much, as in `sklearn.metrics.log_loss`, to which it
-    is equal within 1e-12.
+    A probability below 2.2e-16 counts as that much, as in `sklearn.metrics.log_loss`.
 
     Args:
         truth_probability: float64 [n].
     """
-    return float(-np.log(np.clip(truth_probability, _LEAST, 1.0)).mean())
+    return -np.log(np.clip(truth_probability, _LEAST, 1.0))
+
+
+def log_loss(truth_probability: Floats) -> float:
+    """Compute the mean of the `surprises`, equal to `sklearn.metrics.log_loss` within 1e-12."""
+    return float(surprises(truth_probability).mean())

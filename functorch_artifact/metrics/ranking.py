@@ -33,6 +33,7 @@ class Ranking:
     thresholds: Floats  # float64 [k], falling
     true_positives: Ints  # int64 [k], rising
     false_positives: Ints  # int64 [k], rising
+    order: Ints | None = None  # int64 [n], the examples by falling score
 
     @classmethod
     def of(cls, positive: Bools, scores: Floats) -> Ranking:
@@ -46,7 +47,7 @@ class Ranking:
         falling = scores[order]
         ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), np.arange(len(scores))[-1:])
         true_positives = np.cumsum(positive[order], dtype=np.int64)[ends]
-        return cls(falling[ends], true_positives, ends + 1 - true_positives)
+        return cls(falling[ends], true_positives, ends + 1 - true_positives, order)
 
     @property
     def n_positives(self) -> int:
@@ -63,6 +64,14 @@ class Ranking:
         rises = np.diff(self.true_positives, prepend=0) > 0
         kept = rises | np.append(rises[1:], True)
         return Ranking(self.thresholds[kept], self.true_positives[kept], self.false_positives[kept])
+
+    def places(self) -> Ints:
+        """Tell which threshold each of the n examples is at: int64 [n]."""
+        assert self.order is not None, "corners do not know their examples"
+        found = np.empty(len(self.order), dtype=np.int64)
+        counts = np.diff(self.true_positives + self.false_positives, prepend=0)
+        found[self.order] = np.repeat(np.arange(len(counts)), counts)
+        return found
 
     def roc_auc(self) -> float:
         """Compute the probability that a positive ranks above a negative, ties counting half.

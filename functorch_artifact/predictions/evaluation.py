@@ -179,6 +179,13 @@ class Predictions(ABC, Generic[SpecT]):
             }
         )
 
+    def bootstrap(self, seed: int) -> Self:
+        """Draw as many examples with replacement: another sample of what they are a sample of."""
+        drawn = np.random.default_rng(seed).integers(0, len(self.true), len(self.true))
+        return attrs.evolve(
+            self, true=self.true[drawn], probabilities=self.probabilities[drawn], codes=self.codes[drawn]
+        )
+
     @property
     def _unknown(self) -> Bools:
         return np.isnan(self.probabilities.reshape(len(self.true), -1)[:, 0])

@@ -92,4 +92,4 @@ def _handed_over(artifact: Artifact[Comparison], member: ArtifactType, package: 
             fix=f"write them to .artifact-ml/{toolkit.name}.json",
         )
     made = _Produce(f"produce_dataset_comparison_{_KINDS[kind]}", kind.__name__, member.name)
-    return attrs.evolve(artifact, function=made, scale=None, noise=None)
+    return attrs.evolve(artifact, function=made, scale=None, noise=None, error=None)

@@ -67,13 +67,19 @@ def _tf32() -> Iterator[None]:
         torch.backends.cuda.matmul,
         torch.backends.cudnn.conv,  # type: ignore[attr-defined]
         torch.backends.cudnn.rnn,
+        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
     )
-    found = [flag.fp32_precision for flag in flags]
-    for flag in flags:
+    found, legacy = [flag.fp32_precision for flag in flags], None
+    if found[0] != "tf32":  # by the older flag, which moves the newer ones; Inductor reads both, and torch
+        legacy = torch.get_float32_matmul_precision()  # raises where they disagree
+        torch.set_float32_matmul_precision("high")
+    for flag in flags[1:3]:
         flag.fp32_precision = "tf32"
     try:
         yield
     finally:
+        if legacy is not None:
+            torch.set_float32_matmul_precision(legacy)
         for flag, value in zip(flags, found, strict=True):
             flag.fp32_precision = value
 

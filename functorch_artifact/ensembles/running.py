@@ -138,7 +138,7 @@ class _Run:
         seeds, step = [m.program.seed for m in filled], int(chunk[0].state.step)
         alone = [m.program.step for m in filled]
         own = {
-            name: torch.tensor([values[m.index] for m in filled], dtype=torch.float64)
+            name: torch.tensor([values[m.index] for m in filled], dtype=torch.float64, device=device)
             for name, values in self.hyperparameters.items()
         }
         states = attrs.evolve(chunk[0].state, **stack([moving(m.state) for m in filled]))

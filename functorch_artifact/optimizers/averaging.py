@@ -29,6 +29,7 @@ from functorch_artifact.optimizers.transformation import (
     Updates,
     aligned,
     apply_updates,
+    beside,
     check,
     delta,
 )
@@ -75,7 +76,8 @@ def accumulate(tx: GradientTransformation, *, steps: int) -> GradientTransformat
     check(steps >= 1, "accumulate", "steps", "an integer >= 1", steps)
 
     def init(params: Params) -> AccumulateState:
-        return AccumulateState(torch.zeros((), dtype=torch.int64), trees.map(torch.zeros_like, params), tx.init(params))
+        count = beside(params, torch.zeros((), dtype=torch.int64))
+        return AccumulateState(count, trees.map(torch.zeros_like, params), tx.init(params))
 
     def update(updates: Updates, state: AccumulateState, params: Params) -> tuple[Updates, OptState]:
         leaves, changes, structure = aligned(updates, params)
@@ -163,7 +165,8 @@ def ema(tx: GradientTransformation, decay: float | Tensor | LearningRate = 0.999
 
     def init(params: Params) -> EMAState:
         average = trees.map(lambda leaf: leaf.detach().clone(), params)
-        return EMAState(torch.zeros((), dtype=torch.int64), rate.init(), average, tx.init(params))
+        count, start = beside(params, (torch.zeros((), dtype=torch.int64), rate.init()))
+        return EMAState(count, start, average, tx.init(params))
 
     def update(updates: Updates, state: EMAState, params: Params) -> tuple[Updates, OptState]:
         moved, inner = tx.update(updates, state.inner, params)

@@ -173,7 +173,7 @@ class _Tracked(LearningRate):
     def _value(self, count: Tensor) -> Tensor:
         if self.table is not None:
             index = count.clamp(max=len(self.table) - 1)
-            return self.table.index_select(0, index.reshape(-1)).reshape(index.shape)
+            return self.table.to(index.device).index_select(0, index.reshape(-1)).reshape(index.shape)
         try:
             counts = count.reshape(-1).tolist()
         except RuntimeError as error:
@@ -183,7 +183,7 @@ class _Tracked(LearningRate):
                 fix="pass total=, the number of steps, or use a schedule of functorch_artifact.optimizers",
             ) from error
         values = [self.track.at(n, self.group, self.name) for n in counts]
-        return torch.tensor(values, dtype=torch.float64).reshape(count.shape)
+        return torch.tensor(values, dtype=torch.float64, device=count.device).reshape(count.shape)
 
 
 def _tracked(track: _Track, group: int, name: str, per: Per, total: int | None) -> _Tracked:

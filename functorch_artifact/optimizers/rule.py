@@ -26,6 +26,7 @@ from functorch_artifact.optimizers.transformation import (
     Scores,
     Updates,
     aligned,
+    beside,
     delta,
 )
 from functorch_artifact.trees import node
@@ -94,11 +95,11 @@ def from_rule(
         made = []
         for leaf in leaves:
             slots, recalled = _initial(rule, leaf), recall(leaf)
-            made.append({name: recalled.get(name, slot).clone() for name, slot in slots.items()})
+            made.append({name: recalled.get(name, slot).clone().to(slot.device) for name, slot in slots.items()})
         names = made[0] if made else {}
         return RuleState(
-            torch.tensor(count, dtype=torch.int64),
-            {name: rate.init() for name, rate in rates.items()},
+            beside(params, torch.tensor(count, dtype=torch.int64)),
+            beside(params, {name: rate.init() for name, rate in rates.items()}),
             {name: trees.unflatten(structure, [slots[name] for slots in made]) for name in names},
         )
 
@@ -178,7 +179,7 @@ def with_rates(opt_state: OptState, values: Mapping[str, Tensor]) -> OptState:
             return value
         constant = {n for n, rate in value.rates.items() if isinstance(rate, Tensor) and rate.is_floating_point()}
         found.update(constant)
-        own = {name: values[name] for name in constant & set(values)}
+        own = {name: values[name].to(value.rates[name].device) for name in constant & set(values)}
         return attrs.evolve(value, rates={**value.rates, **own})
 
     result = optree.tree_map(

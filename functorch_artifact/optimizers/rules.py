@@ -8,7 +8,7 @@ that float32 and float64 parameters get the same bits on the CPU in eager mode; 
 agrees to its last place. Three facts make that possible without a Python number in the graph:
 `add(x, alpha=a)` equals `addcmul(x, a)` with a 0-d tensor, `addcdiv(m, d, value=a)` equals
 `addcdiv(a * m, d)`, and 0-d float64 arithmetic equals Python's. Whatever depends only on the
-count and the rates is computed once a step, in float64 on the CPU.
+count and the rates is computed once a step, in float64, where the parameters are.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def nadam(*, betas: tuple[float, float], eps: float, momentum_decay: float) -> R
     beta2 = betas[1]
 
     def slots_of(p: Tensor) -> Slots:
-        return {**_zeros("exp_avg", "exp_avg_sq")(p), "mu_product": torch.ones(())}
+        return {**_zeros("exp_avg", "exp_avg_sq")(p), "mu_product": torch.ones((), device=p.device)}
 
     def scalars(count: Tensor, rates: Scalars) -> Scalars:
         beta1 = rates.get("beta1", betas[0])
@@ -239,7 +239,8 @@ def asgd(*, lr: float, lambd: float, alpha: float, t0: float) -> Rule:
     """Polyak and Juditsky, 1992; the average is the slot `ax`."""
 
     def slots_of(p: Tensor) -> Slots:
-        return {"ax": torch.zeros_like(p), "eta": torch.tensor(lr), "mu": torch.ones(())}
+        eta, mu = torch.tensor(lr, device=p.device), torch.ones((), device=p.device)
+        return {"ax": torch.zeros_like(p), "eta": eta, "mu": mu}
 
     def scalars(count: Tensor, rates: Scalars) -> Scalars:
         eta = rates["lr"] / ((1 + lambd * rates["lr"] * count) ** alpha)

@@ -146,7 +146,7 @@ def piecewise(initial: float | Tensor, *, milestones: Sequence[int], gamma: floa
     marks = tuple(milestones)
 
     def function(count: Tensor) -> Tensor:
-        passed = torch.zeros((), dtype=torch.float64)
+        passed = torch.zeros_like(count)
         for mark in marks:
             passed = passed + (count >= mark)
         return initial * gamma**passed
@@ -210,7 +210,7 @@ def one_cycle(
     initial, peak, last = maximum / div_factor, rising * total - 1, total - 1
 
     def function(count: Tensor) -> Tensor:
-        up = _cosine(initial, maximum, count / peak if peak else torch.ones(()))  # no time to rise
+        up = _cosine(initial, maximum, count / peak if peak else torch.ones_like(count))  # no time to rise
         down = _cosine(maximum, initial / final_div_factor, ((count - peak) / (last - peak)).clamp(max=1.0))
         return torch.where(count <= peak, up, down)
 
@@ -262,7 +262,7 @@ class ReduceOnPlateau(LearningRate):
     def on_epoch(self, state: PlateauState, scores: Mapping[str, float]) -> PlateauState:
         if self.score not in scores:
             return state
-        score = torch.as_tensor(scores[self.score], dtype=torch.float64)
+        score = torch.as_tensor(scores[self.score], dtype=torch.float64, device=state.best.device)
         # A comparison with NaN is false, so NaN is a bad epoch and never the best.
         sign = 1.0 if self.mode == "max" else -1.0
         margin = sign * self.threshold

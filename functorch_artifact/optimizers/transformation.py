@@ -8,7 +8,7 @@ Floor 2.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 from functorch_artifact import trees
 from functorch_artifact.errors import OptimizerError
 from functorch_artifact.trees import node
+
+T = TypeVar("T")
 
 Params: TypeAlias = Any
 """A tree of tensors, usually `dict[str, Tensor]`."""
@@ -87,6 +89,12 @@ def aligned(updates: Updates, params: Params) -> tuple[list[Tensor], list[Tensor
             fix="pass one gradient for each parameter, zeros where the loss does not depend on it",
         ) from error
     return leaves, changes, structure
+
+
+def beside(params: Params, numbers: T) -> T:
+    """Place an optimizer's counts and rates where the parameters are, so that no step waits for a copy."""
+    leaves = trees.tensors(params)
+    return trees.to_device(numbers, leaves[0].device) if leaves else numbers
 
 
 def delta(update: Tensor | Assigned, param: Tensor) -> Tensor:

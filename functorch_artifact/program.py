@@ -59,7 +59,7 @@ class Program:
         on_callback_error: whether a callback that raises ends the run or is a warning.
         evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
-        mode: how steps run: `eager`, `captured`, `compiled` or `auto`; see `compile`.
+        mode: how steps run: `eager`, `captured`, `compiled`, `cudagraph` or `auto`; see `compile`.
         purity: `check` watches every step, fold, stopper, tracker and optimizer for effects, at several
             times the cost, and runs steps eagerly; what is not pure is named in a `PurityError`. See
             `functorch_artifact.purity`. `trust` does not look.

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import attrs
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from functorch_artifact import keys, purity, trees
+from functorch_artifact import deferral, keys, purity, trees
 from functorch_artifact import precision as precisions
 from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
 from functorch_artifact.finiteness import all_finite, nonfinite_loss
@@ -63,6 +63,9 @@ class TrainState:
     def variables(self) -> Variables:
         """The model's part of the state."""
         return Variables(self.params, self.frozen, self.buffers)
+
+    if not TYPE_CHECKING:  # which would take it to have every attribute
+        __getattr__ = deferral.look_up  # what a CUDA graph has computed stays in its buffers until it is read
 
     def __repr__(self) -> str:
         held = sum(tensor.numel() for tensor in self.params.values())
@@ -261,8 +264,12 @@ def surroundings(
     """
     if not seeded:
         return precisions.kernels(precision, device_of(state))
-    key = keys.derive(int(state.seed), "step", int(state.step) + ahead)
-    return _surrounded(key, device_of(state), precision)
+    return _surrounded(key_of(state, ahead), device_of(state), precision)
+
+
+def key_of(state: TrainState, ahead: int = 0) -> int:
+    """Derive the key of the noise of a state's next step, or of one so much ahead of that."""
+    return keys.derive(int(state.seed), "step", int(state.step) + ahead)
 
 
 @contextmanager

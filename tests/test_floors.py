@@ -17,7 +17,10 @@ ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
     0: {"errors", "trees"},
-    1: {"contracts", "figures", "finiteness", "keys", "pages", "precision", "purity", "records", "structure"},
+    1: {
+        "contracts", "deferral", "figures", "finiteness", "keys", "pages", "precision", "purity", "records",
+        "structure",
+    },
     2: {"folds", "metrics", "model", "optimizers", "scores"},
     3: {"artifacts", "callbacks", "model_tracking", "stoppers"},
     4: {"routines", "step"},

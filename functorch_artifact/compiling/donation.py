@@ -19,6 +19,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from functorch_artifact import deferral
 from functorch_artifact.errors import StateError
 
 
@@ -43,6 +44,7 @@ def give_up(value: Any, by: str) -> None:
           do this: go on with what that call returned; pass donate=False; or keep a copy: trees.snapshot(state)
     """
     first, *others = attrs.fields(type(value))
+    deferral.forget(value)
     for field in others:
         object.__delattr__(value, field.name)
     object.__setattr__(value, first.name, by)

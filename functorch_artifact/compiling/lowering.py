@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import os
 import tempfile
 import warnings
@@ -61,9 +62,20 @@ def n_operations(module: fx.GraphModule) -> int:
     return sum(node.op == "call_function" for node in module.graph.nodes)
 
 
+def results(module: fx.GraphModule) -> list[Any]:
+    """List the nodes that a graph returns."""
+    returned: Any = module.graph.output_node().args[0]
+    return list(returned)
+
+
 def draws(module: fx.GraphModule) -> bool:
     """Tell whether a graph draws random numbers."""
-    return any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in module.graph.nodes)
+    return any(map(random, module.graph.nodes))
+
+
+def random(node: fx.Node) -> bool:
+    """Tell whether an operation draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def write_back(module: fx.GraphModule, places: Sequence[int | None]) -> fx.GraphModule:
@@ -130,7 +142,7 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / "step.pt2"
             try:
-                make(module, leaves, made)
+                run = make(module, leaves, made)
             except Exception:
                 return _compiled(module, leaves), False
             with contextlib.suppress(OSError):  # what cannot be kept is compiled by each process
@@ -138,16 +150,17 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
                 draft = path.with_suffix(f".{os.getpid()}")
                 draft.write_bytes(made.read_bytes())
                 draft.replace(path)
-            return load(made), False
+            return run, False
 
 
-def _package(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> None:
+def _package(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> Flat:
     """Generate C++ for a graph on the CPU, calls and all, and pack the library."""
     from torch._inductor import aot_compile
     from torch._inductor.package.package import package_aoti
 
     files: Any = aot_compile(module, tuple(leaves), options={**_INDUCTOR, "aot_inductor.package": True})
     package_aoti(str(path), [file for file in files if not file.endswith(".cpp")])
+    return _load_package(path)
 
 
 def _load_package(path: Path) -> Flat:
@@ -168,15 +181,18 @@ def _compiled(module: fx.GraphModule, leaves: Sequence[Tensor]) -> Flat:
     return lambda arguments: compiled(*arguments)
 
 
-def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> None:
-    """Generate kernels for a graph elsewhere, called from Python."""
+def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> Flat:
+    """Generate kernels for a graph elsewhere, called from Python; what can be loaded again is saved."""
     from torch._inductor.standalone_compile import standalone_compile
 
-    if module.graph.find_nodes(op="get_attr"):
-        raise NotImplementedError("what is loaded has lost its constants")
+    keepable = not module.graph.find_nodes(op="get_attr")  # what is loaded has lost its constants
+    ahead = {"aot": keepable} if "aot" in inspect.signature(standalone_compile).parameters else {}  # not in torch 2.9
     options = {"config_patches": dict(_INDUCTOR)}
-    made = standalone_compile(module, list(leaves), dynamic_shapes="from_graph", options=options, aot=True)
-    made.save(path=str(path), format="binary")
+    made = standalone_compile(module, list(leaves), dynamic_shapes="from_graph", options=options, **ahead)
+    with contextlib.suppress(Exception):
+        if keepable:
+            made.save(path=str(path), format="binary")
+    return lambda arguments: made(*arguments)
 
 
 def _load_artifact(path: Path) -> Flat:

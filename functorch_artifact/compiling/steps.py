@@ -11,23 +11,19 @@ import copy
 import itertools
 import sys
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import attrs
 import torch
 from torch import Tensor
 
 from functorch_artifact import trees
-from functorch_artifact.compiling import donation, lowering
+from functorch_artifact.compiling import donation, graphs, lowering, recording
+from functorch_artifact.compiling.builds import Build, Explanation, Mode, reason, warn
 from functorch_artifact.errors import BatchError, ConfigurationError
-from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, surroundings
-
-Mode = Literal["eager", "captured", "compiled", "auto"]
-"""`eager`: the function itself. `captured`: traced once, replayed as a flat graph. `compiled`: the
-graph as generated code. `auto`: what pays."""
+from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, key_of, surroundings
 
 _MOVING = ("params", "frozen", "buffers", "opt_state", "step", "batch", "loss_scale")  # what a step reads or changes
 _STILL = tuple(field.name for field in attrs.fields(TrainState) if field.name not in _MOVING)
@@ -36,34 +32,6 @@ _STILL = tuple(field.name for field in attrs.fields(TrainState) if field.name no
 _SAVED_PER_OPERATION = 2.5e-6
 _SPENT_TO_COMPILE = 5.0
 _SPENT_PER_OPERATION = 0.05
-
-
-class CompileWarning(UserWarning):
-    """A step that cannot run in the mode asked for, and runs in another."""
-
-
-@attrs.frozen
-class Build:
-    """How the steps of one signature run."""
-
-    batch: str  # its leaves, e.g. float32[64, 4], int64[64]
-    mode: Mode  # what they run as
-    why: str
-    seconds: float  # that building took
-    n_operations: int  # of the graph; 0 if there is none
-
-
-@attrs.frozen
-class Explanation:
-    """What `compile` made of a step: the mode asked for, and a build for each signature."""
-
-    mode: Mode
-    donate: bool
-    builds: tuple[Build, ...]
-
-    def __str__(self) -> str:
-        asked = f"asked for: {self.mode}{', donated' if self.donate else ''}"
-        return "\n".join([asked, *(f"{b.batch}: {b.mode} ({b.why}), built in {b.seconds:.1f} s" for b in self.builds)])
 
 
 @attrs.frozen(eq=False)
@@ -85,12 +53,15 @@ def _nothing() -> None:
 class _Memory:
     """What a compiled step remembers between calls."""
 
-    runners: dict[Hashable, _Runner | None] = attrs.field(factory=dict)  # None: the step itself
+    runners: dict[Hashable, _Runner | graphs.Recorded | None] = attrs.field(factory=dict)  # None: the step itself
     builds: list[Build] = attrs.field(factory=list)
     kinds: dict[Hashable, int] = attrs.field(factory=dict)  # of states: structure, shapes, dtypes
     following: dict[Hashable, int] = attrs.field(factory=dict)  # from a signature to the next state's kind
-    last: tuple[Callable[[], Any], int, list[Any]] = (_nothing, -1, [])  # the last result, its kind and leaves
+    # The last result, its kind, and its leaves unless they are in buffers.
+    last: tuple[Callable[[], Any], int, list[Any] | None] = (_nothing, -1, None)
     largest: int = 0  # batch that was built for
+    buffers: dict[int, graphs.Buffers] = attrs.field(factory=dict)  # for each kind of state that is recorded
+    recorder: recording.Recorder | None = None
 
 
 @attrs.frozen(eq=False)
@@ -126,7 +97,7 @@ class CompiledStep:
         memory = self._memory
         known, kind, leaves = memory.last
         if known() is state:  # and need not be looked at, leaf by leaf
-            memory.last = (_nothing, -1, [])
+            memory.last = (_nothing, -1, None)
         else:
             leaves, structure = trees.flatten(_moving(state))
             kind = self._kind(structure, leaves)
@@ -134,14 +105,19 @@ class CompiledStep:
         signature = (kind, batch_structure, *map(_describe, given))
         if signature not in memory.runners:
             with surroundings(state, self.step.precision, seeded=False):
-                memory.runners[signature] = self._build(state, batches[0], donate)
+                memory.runners[signature] = self._build(state, batches[0], donate, kind)
         runner = memory.runners[signature]
         if runner is None:
             following, output = self.step(state, batches[0])
             outputs, n_taken = [output], 1
             if donate:
                 donation.give_up(state, caller)
+        elif isinstance(runner, graphs.Recorded):
+            n_taken = runner.steps(len(batches))
+            following, outputs = self._launch(runner, state, leaves, batches[:n_taken], donate, caller)
+            memory.last = (weakref.ref(following), kind, None)
         else:
+            leaves = trees.leaves(_moving(state)) if leaves is None else leaves
             # More than one, once it is known that a step leaves the kind of the state as it is.
             n_taken = len(batches) if memory.following.get(signature) == kind else 1
             around = [surroundings(state, self.step.precision, seeded=runner.draws, ahead=i) for i in range(n_taken)]
@@ -168,6 +144,28 @@ class CompiledStep:
             outputs += rest
         return following, outputs
 
+    def _launch(
+        self,
+        recorded: graphs.Recorded,
+        state: TrainState,
+        leaves: list[Any] | None,
+        batches: list[Any],
+        donate: bool,
+        caller: str,
+    ) -> tuple[TrainState, list[dict[str, Any]]]:
+        buffers = recorded.buffers
+        keys = [key_of(state, ahead) for ahead in range(len(batches))] if recorded.draws else []
+        still = {name: getattr(state, name) for name in _STILL}
+        counters = [getattr(state, name) for name in graphs.COUNTERS]
+        if not buffers.hold(state):
+            buffers.load(trees.leaves(_moving(state)) if leaves is None else leaves)
+        elif not donate:
+            buffers.vacate()
+        if donate:
+            donation.give_up(state, caller)
+        counters, outputs = recorded.take(counters, batches, keys)
+        return buffers.lend(still, counters), outputs
+
     def explain(self) -> Explanation:
         """Say what was built so far."""
         return Explanation(self.mode, self.donate, tuple(self._memory.builds))
@@ -176,7 +174,7 @@ class CompiledStep:
         kinds = self._memory.kinds
         return kinds.setdefault((structure, *map(_describe, leaves)), len(kinds))
 
-    def _build(self, state: TrainState, batch: Any, donate: bool) -> _Runner | None:
+    def _build(self, state: TrainState, batch: Any, donate: bool, kind: int) -> _Runner | graphs.Recorded | None:
         """Build for a new signature; what does not work falls back, and says so once."""
         began = time.perf_counter()
         arguments = (_moving(state), batch)
@@ -200,11 +198,20 @@ class CompiledStep:
                 self._try(lowering.replay(copy.deepcopy(module)), module, state, leaves)
         except Exception as error:
             self.step(state, batch)  # a step that is itself at fault says so here
-            self._fall_back(f"the step is not captured and runs as it is, in mode 'eager': {_reason(error)}")
-            self._memory.builds.append(Build(shown, "eager", _reason(error), time.perf_counter() - began, 0))
+            warn(f"the step is not captured and runs as it is, in mode 'eager': {reason(error)}")
+            self._memory.builds.append(Build(shown, "eager", reason(error), time.perf_counter() - began, 0))
             return None
         n_operations, (spec, n_moving) = lowering.n_operations(module), results
         mode, why = self._choose(n_operations, trees.n_examples(batch), device_of(state))
+        if mode == "cudagraph":
+            try:
+                recorded, made = self._record(module, arguments, spec, device_of(state), kind)
+                seconds = time.perf_counter() - began
+                self._memory.builds.append(Build(shown, mode, f"{why}, {made}", seconds, n_operations))
+                return recorded
+            except Exception as error:
+                mode, why = ("compiled" if device_of(state).type == "cuda" else "captured"), reason(error)
+                warn(f"the step is not recorded as a CUDA graph and runs {mode}: {why}")
         written: list[int] = []
         run: lowering.Flat | None = None
         if mode == "compiled":
@@ -214,12 +221,21 @@ class CompiledStep:
                 code, found = lowering.generate(lowering.write_back(module, places), leaves)
                 run, why = _joined(code, places, len(leaves)), f"{why}, found compiled" if found else why
             except Exception as error:
-                self._fall_back(f"the step is not compiled and runs captured: {_reason(error)}")
-                mode, why, written = "captured", _reason(error), []
+                warn(f"the step is not compiled and runs captured: {reason(error)}")
+                mode, why, written = "captured", reason(error), []
         draws = lowering.draws(module)
         run = run or lowering.replay(module)
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
         return _Runner(run, spec, n_moving, written, draws)
+
+    def _record(
+        self, module: Any, arguments: Any, spec: Any, device: torch.device, kind: int
+    ) -> tuple[graphs.Recorded, str]:
+        memory = self._memory
+        memory.recorder = memory.recorder or recording.recorder(device)
+        recorded, made = graphs.record(module, arguments, spec, memory.buffers.get(kind), memory.recorder, self.steps)
+        memory.buffers[kind] = recorded.buffers
+        return recorded, made
 
     def _try(self, run: lowering.Flat, module: Any, state: TrainState, leaves: list[Any]) -> None:
         """Run a graph once for nothing: what traces may still not run."""
@@ -234,19 +250,13 @@ class CompiledStep:
         if self.mode != "auto":
             return self.mode, "as asked"
         if device.type != "cpu":
-            return "compiled", f"the device is {device.type}"
+            return ("cudagraph" if device.type == "cuda" else "compiled"), f"the device is {device.type}"
         if self.n_steps is None:
             return "captured", "on the CPU, and it is not known for how many steps"
         saved = self.n_steps * n_operations * _SAVED_PER_OPERATION
         spent = _SPENT_TO_COMPILE + n_operations * _SPENT_PER_OPERATION
         comparison = f"compiling costs about {spent:.0f} s and saves {saved:.0f} s in {self.n_steps} steps"
         return ("compiled" if saved > spent else "captured"), comparison
-
-    def _fall_back(self, message: str) -> None:
-        level = 2  # up to the caller's line, whoever of us is in between
-        while sys._getframe(level).f_globals.get("__name__", "").startswith("functorch_artifact"):
-            level += 1
-        warnings.warn(message, CompileWarning, stacklevel=level + 1)
 
 
 def compile(
@@ -265,6 +275,7 @@ def compile(
     | `eager` | the step itself | | nothing |
     | `captured` | traced once, replayed as a flat graph | to the bit | about a second |
     | `compiled` | the graph as code by Inductor | float64 within 1e-7 | 5 to 50 s, once |
+    | `cudagraph` | that code, recorded as a CUDA graph | float64 within 1e-7 | and a recording |
     | `auto` | what pays | as what it chose | |
 
     Each signature (tree structure, shapes, strides, dtypes, devices) is built for once; compiled
@@ -272,8 +283,9 @@ def compile(
     runs captured. What is not a tensor operation happens while tracing and not again: a module that
     prints, or counts in a Python attribute, does so once.
 
-    What cannot be compiled runs captured, and what cannot be captured, because it reads a tensor's
-    value, runs as it is, with one `CompileWarning` a signature. `explain` says what was built.
+    What cannot be recorded runs compiled (captured, if not on CUDA), what cannot be compiled runs
+    captured, and what cannot be captured, because it reads a tensor's value, runs as it is; with one
+    `CompileWarning` a signature. `explain` says what was built.
 
     Args:
         step: what `train_step` made.
@@ -372,15 +384,3 @@ def _unstacked(batches: Any, at_most: int) -> list[Any]:
 def _caller() -> str:
     frame = sys._getframe(2)
     return f"the call at {frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _reason(error: Exception) -> str:
-    """Name the error, and the line of the user's code that it came from."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    said, trace, where = f"{type(error).__name__}: {first}", error.__traceback__, ""
-    while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
-        if module not in ("torch", "functorch_artifact", "optree", "contextlib"):
-            where = f" (at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}, in {trace.tb_frame.f_code.co_name})"
-        trace = trace.tb_next
-    return said + where

@@ -186,7 +186,9 @@ def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> F
     from torch._inductor.standalone_compile import standalone_compile
 
     keepable = not module.graph.find_nodes(op="get_attr")  # what is loaded has lost its constants
-    ahead = {"aot": keepable} if "aot" in inspect.signature(standalone_compile).parameters else {}  # not in torch 2.9
+    ahead: dict[str, Any] = (
+        {"aot": keepable} if "aot" in inspect.signature(standalone_compile).parameters else {}
+    )  # not in torch 2.9
     options = {"config_patches": dict(_INDUCTOR)}
     made = standalone_compile(module, list(leaves), dynamic_shapes="from_graph", options=options, **ahead)
     with contextlib.suppress(Exception):

@@ -7,7 +7,6 @@ Floor 1.
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ import attrs
 import numpy as np
 from torch import Tensor
 
+from functorch_artifact import png
 from functorch_artifact.errors import RecordError, ScoreError, UndefinedError
 
 if TYPE_CHECKING:
@@ -276,9 +276,9 @@ def _draw(figure: Figure) -> bytes:
     # pyplot's global state leaks figures, and closing through it swaps the canvas.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    target = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(target)  # type: ignore[no-untyped-call]
-    return target.getvalue()
+    canvas: Any = FigureCanvasAgg(figure)  # which is not typed
+    canvas.draw()
+    return png.encode(np.asarray(canvas.buffer_rgba()))
 
 
 def _describe(raw: Any) -> str:

@@ -16,7 +16,7 @@ PACKAGE = "functorch_artifact"
 ROOT = Path(functorch_artifact.__file__).parent
 
 FLOORS = {
-    0: {"errors", "trees"},
+    0: {"errors", "png", "trees"},
     1: {
         "contracts", "deferral", "figures", "finiteness", "keys", "pages", "precision", "purity", "records",
         "structure",

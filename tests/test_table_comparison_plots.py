@@ -11,19 +11,16 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 
 from functorch_artifact.errors import MissingExtraError
+from functorch_artifact.figures import BLUE
 from functorch_artifact.records import Plot
 from functorch_artifact.table_comparison import Comparison, Reference, TabularSpec, overviews, plots
 
-EVERY_PLOT = [plots.pdf, plots.cdf, overviews.correlation_heatmaps, overviews.pca]
+EVERY_PLOT = [plots.pdf, plots.cdf, overviews.correlation_heatmaps, overviews.pca, overviews.statistics_alignment]
 
 
 def compare(real: dict, synthetic: dict, spec: TabularSpec | None = None) -> Comparison:
     frame = pd.DataFrame(real)
     return Reference(frame, spec or TabularSpec.from_frame(frame)).compare(pd.DataFrame(synthetic))
-
-
-def panel(figure: Figure, title: str):
-    return next(axes for axes in figure.axes if axes.get_title().startswith(title))
 
 
 @pytest.fixture
@@ -64,17 +61,15 @@ def test_odd_columns_can_be_drawn(draw, real, synthetic):
 
 
 def test_histograms_show_each_sides_share_by_bin():
-    axes = panel(plots.pdf(compare({"n": [0, 0, 0, 1]}, {"n": [1, 1, 3, 3]})), "n")
-    real, synthetic = (patch for patch in axes.patches if not patch.get_fill())
-    np.testing.assert_allclose(real.get_data().edges, [-0.5, 0.5, 1.5, 2.5, 3.5])
-    np.testing.assert_allclose(real.get_data().values, [0.75, 0.25, 0.0, 0.0])
-    np.testing.assert_allclose(synthetic.get_data().values, [0.0, 0.5, 0.0, 0.5])
+    real, synthetic = plots.density(compare({"n": [0, 0, 0, 1]}, {"n": [1, 1, 3, 3]}), "n").marks
+    np.testing.assert_allclose(real.edges, [-0.5, 0.5, 1.5, 2.5, 3.5])
+    np.testing.assert_allclose(real.values, [0.75, 0.25, 0.0, 0.0])
+    np.testing.assert_allclose(synthetic.values, [0.0, 0.5, 0.0, 0.5])
 
 
 def test_integers_never_share_a_bin_unevenly():
     values = np.repeat(np.arange(100), 7)
-    axes = panel(plots.pdf(compare({"n": values}, {"n": values})), "n")
-    heights = axes.patches[0].get_data().values
+    heights = plots.density(compare({"n": values}, {"n": values}), "n").marks[0].values
     np.testing.assert_allclose(heights[:-1], heights[0])
 
 
@@ -82,59 +77,74 @@ def test_bars_show_the_commonest_categories_then_others_then_missing():
     common = [f"c{i:02}" for i in range(12)]
     real = common * 3 + ["rare1", "rare2"] + [None] * 2
     synthetic = common * 2 + ["new"] * 12 + [None] * 4
-    axes = panel(plots.pdf(compare({"k": real}, {"k": synthetic})), "k")
-    labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels[-3:] == ["new", "other (3)", "missing"]
-    widths = np.array([bar.get_width() for bar in axes.patches]).reshape(2, len(labels))
+    panel = plots.density(compare({"k": real}, {"k": synthetic}), "k")
+    assert [name for _, name in panel.y.ticks][-3:] == ["new", "other (3)", "missing"]
+    widths = np.array([boxes.right for boxes in panel.marks])
     np.testing.assert_allclose(widths.sum(axis=1), 1.0)
     np.testing.assert_allclose(widths[:, -3], [0.0, 0.3])
     np.testing.assert_allclose(widths[:, -1], [0.05, 0.1])
 
 
 def test_the_share_of_missing_numbers_is_told():
-    figure = plots.cdf(compare({"x": [1.0, np.nan]}, {"x": [1.0, 2.0]}))
-    assert "missing: 50.0% real, 0.0% synthetic" in figure.axes[0].get_title()
+    panel = plots.cumulation(compare({"x": [1.0, np.nan]}, {"x": [1.0, 2.0]}), "x")
+    assert panel.title == "x\nmissing: 50.0% real, 0.0% synthetic"
 
 
-def test_cumulative_shares_are_right_and_end_at_one():
-    real, synthetic = np.arange(0.0, 100.0), np.arange(0.0, 50.0, 0.5)
-    axes = panel(plots.cdf(compare({"x": real}, {"x": synthetic})), "x")
-    for line, values in zip(axes.lines, (real, synthetic), strict=True):
-        points, shares = line.get_data()
-        np.testing.assert_allclose(shares, [(values <= point).mean() for point in points])
-        assert shares[-1] >= 0.99
+@pytest.mark.parametrize("step", [1.0, 0.001])
+def test_cumulative_shares_are_right_and_end_at_one(step):
+    real, synthetic = step * np.arange(0.0, 100.0), step * np.arange(0.0, 50.0, 0.5)
+    lines = plots.cumulation(compare({"x": real}, {"x": synthetic}), "x").marks
+    for line, values in zip(lines, (real, synthetic), strict=True):
+        before, after = line.y[1:-1:2], line.y[2::2]  # at each corner's place
+        np.testing.assert_allclose(line.x[1:-1:2], line.x[2::2])
+        np.testing.assert_allclose(after, [(values <= place).mean() for place in line.x[2::2]])
+        assert (before < after).all()
+        assert line.y[-1] >= 0.99
 
 
 def test_heatmaps_show_both_matrices_and_their_difference(ordinary):
-    real, synthetic, difference, *_ = overviews.correlation_heatmaps(ordinary).axes
-    np.testing.assert_array_equal(real.images[0].get_array(), ordinary.real.associations)
-    np.testing.assert_array_equal(synthetic.images[0].get_array(), ordinary.synthetic.associations)
-    np.testing.assert_allclose(
-        difference.images[0].get_array(), ordinary.synthetic.associations - ordinary.real.associations
-    )
+    panels = overviews.heatmaps(ordinary)
+    real, synthetic = ordinary.real.associations, ordinary.synthetic.associations
+    assert [panel.title for panel in panels] == ["Real", "Synthetic", "Synthetic - real"]
+    for panel, matrix in zip(panels, (real, synthetic, synthetic - real), strict=True):
+        np.testing.assert_array_equal(panel.marks[0].values, matrix)
+        assert panel.marks[0].limit >= np.abs(matrix).max()
+        assert [name for _, name in panel.x.ticks] == ["x", "k"]
 
 
 def test_the_scatter_draws_each_side_in_its_colour_on_the_real_components(ordinary):
-    scatter = overviews.pca(ordinary).axes[0].collections[0]
-    points, colours = np.asarray(scatter.get_offsets()), scatter.get_facecolors()[:, :3]
-    blue = colours[:, 2] > colours[:, 0]
     projection = ordinary.reference.projection
+    (points,) = overviews.projected(ordinary, projection).marks
+    blue = np.array(points.colours) == BLUE
     for side, mine in ((ordinary.real, blue), (ordinary.synthetic, ~blue)):
         expected = projection(side.numbers, side.codes)
-        np.testing.assert_allclose(np.sort(points[mine], axis=0), np.sort(expected, axis=0))
+        np.testing.assert_allclose(np.sort([points.x[mine], points.y[mine]]), np.sort(expected.T))
 
 
 def test_the_scatter_thins_out_long_tables():
     values = np.random.default_rng(0).normal(size=5000)
-    scatter = overviews.pca(compare({"x": values}, {"x": values[:100]})).axes[0].collections[0]
-    assert len(scatter.get_offsets()) == 2100
+    comparison = compare({"x": values}, {"x": values[:100]})
+    (points,) = overviews.projected(comparison, comparison.reference.projection).marks
+    assert len(points.x) == 2100
+
+
+def test_statistics_lie_on_the_line_where_the_tables_agree():
+    same = {"x": [1.0, 2.0, 4.0], "tiny": [1e-6, 2e-6, 3e-6], "none": [np.nan] * 3}
+    panel = overviews.alignment(compare(same, same), "MEAN")
+    diagonal, points, *words = panel.marks
+    np.testing.assert_allclose(panel.x.places(points.x), panel.y.places(points.y))
+    np.testing.assert_array_equal(diagonal.x, diagonal.y)
+    assert [each.text for each in words] == ["1 undefined", "x", "tiny"]
+    assert [name for _, name in panel.x.ticks] == ["1", "0.1", "0.01", "0.001", "10⁻⁴", "10⁻⁵"]
 
 
 def test_each_column_has_a_panel_and_the_legend_names_both_sides():
-    figure = plots.pdf(compare({f"x{i}": [1.0, 2.0] for i in range(10)}, {f"x{i}": [1.0, 2.0] for i in range(10)}))
-    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == [f"x{i}" for i in range(10)]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Real", "Synthetic"]
-    assert figure.get_size_inches()[0] / 4 >= 3.5
+    names = [f"x{i}" for i in range(10)]
+    figure = plots.pdf(compare({name: [1.0, 2.0] for name in names}, {name: [1.0, 2.0] for name in names}))
+    written = [label.text for label in figure.artists[-1].labels]
+    assert [text for text in written if text in names] == names
+    assert written[-2:] == ["Real", "Synthetic"]
+    assert figure.get_size_inches()[0] / 4 >= 3.2
 
 
 def test_a_missing_matplotlib_names_the_extra(ordinary, monkeypatch):

@@ -1,6 +1,6 @@
 """How pictures of two tables tell one from the other.
 
-Belongs here: the sides' colours, the legend, numbers in small cells. Does not: what is drawn (`plots`,
+Belongs here: the sides' names and colours, numbers in small cells. Does not: what is drawn (`plots`,
 `overviews`), how pictures look in general (`figures`).
 Floor 6.
 
@@ -9,22 +9,11 @@ Blue is real, orange is synthetic, everywhere.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from functorch_artifact.figures import BLUE, ORANGE
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 SIDES: Final = (("Real", BLUE), ("Synthetic", ORANGE))
-
-
-def legend(figure: Figure) -> None:
-    """Name both sides below the panels."""
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=colour, label=label) for label, colour in SIDES]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
 
 
 def signed(value: float) -> str:

@@ -11,19 +11,33 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import numpy as np
 
-from functorch_artifact.figures import new_figure, shorten, style
+from functorch_artifact.figures import (
+    GREY,
+    Cells,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Words,
+    linear,
+    named,
+    sheet,
+    shorten,
+    symmetric_log,
+)
 from functorch_artifact.metrics.statistics import Floats
 from functorch_artifact.table_comparison.associations import CategoricalMeasure, NumericMeasure
-from functorch_artifact.table_comparison.drawing import SIDES, legend, signed
+from functorch_artifact.table_comparison.drawing import SIDES, signed
 from functorch_artifact.table_comparison.projection import Projection, neighbour_embedding
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from functorch_artifact.table_comparison.comparison import Comparison
+    from functorch_artifact.table_comparison.sides import Side
 
 STATISTICS: Final = ("MEAN", "STD", "VARIANCE", "MEDIAN", "FIRST_QUARTILE", "THIRD_QUARTILE", "MIN", "MAX")
 _MEASURES: Final = {
@@ -33,6 +47,7 @@ _MEASURES: Final = {
 _MOST_POINTS: Final = 2000
 _MOST_LABELLED: Final = 14
 _MOST_NAMED: Final = 12
+_PLANE: Final = (6.2, 4.8)  # inches of a cloud of points
 
 
 def correlation_heatmaps(
@@ -41,16 +56,12 @@ def correlation_heatmaps(
     continuous_association_type: NumericMeasure = "PEARSON",
 ) -> Figure:
     """Draw both association matrices and their difference, real first."""
-    matrices = _matrices(comparison, categorical_association_type, continuous_association_type)
-    n = len(comparison.spec.columns)
-    side = min(max(0.5 * n, 3.0), 12.0)
+    panels = heatmaps(comparison, categorical_association_type, continuous_association_type)
+    # The rows of all three are the same.
+    panels[1:] = [attrs.evolve(panel, y=attrs.evolve(panel.y, ticks=())) for panel in panels[1:]]
     measures = _MEASURES[continuous_association_type], _MEASURES[categorical_association_type]
     title = f"Associations: {measures[0]}, correlation ratio, {measures[1]}"
-    figure = new_figure(3 * side + 3.0, side + 1.5, title)
-    panels = figure.subplots(1, 3, sharey=True, squeeze=False)[0]
-    for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
-        _heatmap(figure, axes, name, matrix, comparison.spec.columns)
-    return figure
+    return sheet(panels, size=_square(comparison), n_columns=3, title=title)
 
 
 def correlation_heatmaps_one_by_one(
@@ -59,28 +70,19 @@ def correlation_heatmaps_one_by_one(
     continuous_association_type: NumericMeasure = "PEARSON",
 ) -> dict[str, Figure]:
     """Draw what `correlation_heatmaps` shows in three pictures."""
-    figures = {}
-    for name, matrix in _matrices(comparison, categorical_association_type, continuous_association_type).items():
-        side = min(max(0.5 * len(matrix), 3.0), 12.0)
-        figures[name] = new_figure(side + 2.0, side + 1.2, "")
-        _heatmap(figures[name], figures[name].subplots(), name, matrix, comparison.spec.columns)
-    return figures
+    panels = heatmaps(comparison, categorical_association_type, continuous_association_type)
+    return {panel.title: sheet([panel], size=_square(comparison)) for panel in panels}
 
 
 def statistic_alignment(comparison: Comparison, statistic: str) -> Figure:
     """Draw one statistic of each numeric column, real across and synthetic up: on the line they agree."""
-    figure = new_figure(6.0, 5.2, f"{_words(statistic)} by column")
-    _alignment(figure.subplots(), comparison, statistic)
-    return figure
+    return sheet([alignment(comparison, statistic)], size=(5.0, 4.0), title=f"{_words(statistic)} by column")
 
 
 def statistics_alignment(comparison: Comparison) -> Figure:
     """Draw `statistic_alignment` of all eight statistics."""
-    figure = new_figure(15.0, 7.6, "Statistics by column")
-    for axes, statistic in zip(figure.subplots(2, 4).flat, STATISTICS, strict=True):
-        _alignment(axes, comparison, statistic)
-        axes.set_title(_words(statistic), fontsize=10)
-    return figure
+    panels = [attrs.evolve(alignment(comparison, statistic), title=_words(statistic)) for statistic in STATISTICS]
+    return sheet(panels, size=(3.0, 2.7), n_columns=4, title="Statistics by column")
 
 
 def pca(comparison: Comparison, use_categorical: bool = True) -> Figure:
@@ -89,7 +91,7 @@ def pca(comparison: Comparison, use_categorical: bool = True) -> Figure:
     Numeric columns are standardised, categories are indicators (see `projection.Projection`). At
     most 2,000 rows a side are drawn, the same ones for the same number of rows, in mixed order.
     """
-    return _projected(comparison, comparison.reference.project(True, use_categorical), "Principal components")
+    return _projection_figure(comparison, comparison.reference.project(True, use_categorical), "Principal components")
 
 
 def truncated_svd(comparison: Comparison, use_categorical: bool = True) -> Figure:
@@ -97,7 +99,7 @@ def truncated_svd(comparison: Comparison, use_categorical: bool = True) -> Figur
 
     As `sklearn.decomposition.TruncatedSVD`; otherwise as `pca`.
     """
-    return _projected(comparison, comparison.reference.project(False, use_categorical), "Singular vectors")
+    return _projection_figure(comparison, comparison.reference.project(False, use_categorical), "Singular vectors")
 
 
 def tsne(
@@ -124,73 +126,67 @@ def tsne(
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    features = comparison.reference.project(True, use_categorical)
-    random = np.random.default_rng(0)
-    sides = [side.take(random.permutation(side.n_rows)[:n_rows]) for side in (comparison.real, comparison.synthetic)]
-    placed = neighbour_embedding(
-        [features.features(side.numbers, side.codes) for side in sides], perplexity, learning_rate, max_iter
-    )
-    figure = new_figure(7.0, 6.0, "t-SNE of both tables")
-    axes = figure.subplots()
-    _points(figure, axes, placed, random)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    return figure
+    projection = comparison.reference.project(True, use_categorical)
+    features = [projection.features(side.numbers, side.codes) for side in _thinned(comparison, n_rows)]
+    panel = cloud(neighbour_embedding(features, perplexity, learning_rate, max_iter))
+    x, y = (attrs.evolve(axis, ticks=(), note="") for axis in (panel.x, panel.y))
+    return sheet([attrs.evolve(panel, x=x, y=y, frame=False)], size=_PLANE, title="t-SNE of both tables", legend=SIDES)
 
 
-def _matrices(comparison: Comparison, categorical: CategoricalMeasure, numeric: NumericMeasure) -> dict[str, Floats]:
-    real, synthetic = (side.associate(categorical, numeric) for side in (comparison.real, comparison.synthetic))
-    return {"Real": real, "Synthetic": synthetic, "Synthetic - real": synthetic - real}
+def heatmaps(
+    comparison: Comparison,
+    categorical_association_type: CategoricalMeasure = "CRAMERS_V",
+    continuous_association_type: NumericMeasure = "PEARSON",
+) -> list[Panel]:
+    """Show the real association matrix, the synthetic one, and their difference."""
+    measures = categorical_association_type, continuous_association_type
+    real, synthetic = (side.associate(*measures) for side in (comparison.real, comparison.synthetic))
+    difference = synthetic - real
+    names = [shorten(name) for name in comparison.spec.columns]
+    x, y = named(names, slanted=True), named(names, downwards=True)
+    write = signed if len(names) <= _MOST_LABELLED else None
+    return [
+        Panel(x, y, [Cells(matrix, colours, limit, write)], title, bar=True, frame=False)
+        for title, matrix, colours, limit in (
+            ("Real", real, "RdBu_r", 1.0),
+            ("Synthetic", synthetic, "RdBu_r", 1.0),
+            ("Synthetic - real", difference, "PuOr_r", max(0.25, float(np.abs(difference).max()))),
+        )
+    ]
 
 
-def _heatmap(figure: Figure, axes: Axes, title: str, matrix: Floats, columns: Sequence[str]) -> None:
-    difference, n = title not in ("Real", "Synthetic"), len(matrix)
-    labels = [shorten(name) for name in columns]
-    limit = max(0.25, float(np.abs(matrix).max())) if difference else 1.0
-    image = axes.imshow(matrix, cmap="PuOr_r" if difference else "RdBu_r", vmin=-limit, vmax=limit)
-    axes.set_title(title)
-    axes.set_xticks(range(n), labels, rotation=45, ha="right", parse_math=False, fontsize=8)
-    axes.set_yticks(range(n), labels, parse_math=False, fontsize=8)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    if n <= _MOST_LABELLED:
-        for (row, column), value in np.ndenumerate(matrix):
-            colour = "white" if abs(value) > 0.6 * limit else "#333333"
-            axes.text(column, row, signed(value), ha="center", va="center", fontsize=7, color=colour)
-    figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
-
-
-def _alignment(axes: Axes, comparison: Comparison, statistic: str) -> None:
-    style(axes)
-    axes.set_xlabel("real")
-    axes.set_ylabel("synthetic")
+def alignment(comparison: Comparison, statistic: str) -> Panel:
+    """Show one statistic of each numeric column."""
     pairs = {
         name: (comparison.real.statistics[name][statistic], comparison.synthetic.statistics[name][statistic])
         for name in comparison.spec.numeric
     }
     shown = {name: pair for name, pair in pairs.items() if all(map(math.isfinite, pair))}
-    if left_out := len(pairs) - len(shown):
-        axes.text(0.02, 0.98, f"{left_out} undefined", transform=axes.transAxes, va="top", fontsize=8, color="#777777")
-    if not shown:
-        axes.text(0.5, 0.5, "no numeric column", transform=axes.transAxes, ha="center", color="#777777")
-        return
-    real, synthetic = np.array(list(shown.values())).T
+    left_out = len(pairs) - len(shown)
+    real, synthetic = np.array(list(shown.values())).reshape(-1, 2).T
     both = np.concatenate([real, synthetic])
+    ends = (float(both.min()), float(both.max())) if shown else (0.0, 1.0)
     threshold = _linear_up_to(both)
-    if threshold is not None:
-        axes.set_xscale("symlog", linthresh=threshold)
-        axes.set_yscale("symlog", linthresh=threshold)
-    ends = [both.min(), both.max()]
-    axes.plot(ends, ends, color="#999999", linewidth=1.0)
-    axes.scatter(real, synthetic, s=28, color=SIDES[1][1], zorder=3)
+    x, y = (
+        linear(*ends, label, margin=0.05) if threshold is None else symmetric_log(*ends, threshold, label, margin=0.05)
+        for label in ("real", "synthetic")
+    )
+    marks: list[Mark] = []
+    if shown:
+        marks += [
+            Line(np.array(ends), np.array(ends), "#999999", 1.0),
+            Points(real, synthetic, SIDES[1][1], diameter=5.3),
+        ]
+    else:
+        marks.append(Words((x.low + x.high) / 2, (y.low + y.high) / 2, "no numeric column", colour=GREY, size=10.0))
+    if left_out:
+        marks.append(Words(x.low, y.high, f"{left_out} undefined", colour=GREY, along=0.0, across=1.2))
     if len(shown) <= _MOST_NAMED:
-        for (name, (across, up)), place in zip(shown.items(), range(len(shown)), strict=True):
+        for place, (name, (across, up)) in enumerate(shown.items()):
             right = place % 2 == 0
-            axes.annotate(
-                shorten(name), (across, up), xytext=(5 if right else -5, -3), textcoords="offset points",
-                ha="left" if right else "right", va="top" if right else "bottom", fontsize=7, parse_math=False,
-            )  # fmt: skip
+            shift = (0.07, -0.06) if right else (-0.07, 0.06)
+            marks.append(Words(across, up, shorten(name), size=7.0, along=0.0 if right else 1.0, shift=shift))
+    return Panel(x, y, marks)
 
 
 def _linear_up_to(values: Floats) -> float | None:
@@ -201,28 +197,42 @@ def _linear_up_to(values: Floats) -> float | None:
     return float(max(sizes.min(), sizes.max() * 1e-12))
 
 
-def _projected(comparison: Comparison, projection: Projection, what: str) -> Figure:
+def projected(comparison: Comparison, projection: Projection) -> Panel:
+    """Show rows of both tables where a projection puts them."""
+    panel = cloud([projection(side.numbers, side.codes) for side in _thinned(comparison, _MOST_POINTS)])
+    x, y = (
+        attrs.evolve(axis, label=f"component {i} ({share:.0%} of the real variance)")
+        for i, axis, share in zip((1, 2), (panel.x, panel.y), projection.explained, strict=True)
+    )
+    return attrs.evolve(panel, x=x, y=y)
+
+
+def cloud(placed: Sequence[Floats]) -> Panel:
+    """Show points of either side, float64 [n, 2] each."""
+    points = np.concatenate(placed)
+    colours = np.repeat([colour for _, colour in SIDES], [len(each) for each in placed])
+    order = np.random.default_rng(0).permutation(len(points))  # so that neither side hides the other
+    x, y = points[order].T
+    return Panel(
+        linear(x.min(), x.max(), margin=0.04, most=7),
+        linear(y.min(), y.max(), margin=0.04, most=7),
+        [Points(x, y, colours[order].tolist(), diameter=3.5, alpha=0.45)],
+    )
+
+
+def _projection_figure(comparison: Comparison, projection: Projection, what: str) -> Figure:
+    return sheet([projected(comparison, projection)], size=_PLANE, title=f"{what} of the real table", legend=SIDES)
+
+
+def _thinned(comparison: Comparison, n_rows: int) -> list[Side]:
     random = np.random.default_rng(0)
-    drawn = [
-        projection(chosen.numbers, chosen.codes)
-        for side in (comparison.real, comparison.synthetic)
-        for chosen in [side.take(random.permutation(side.n_rows)[:_MOST_POINTS])]
-    ]
-    figure = new_figure(7.0, 6.0, f"{what} of the real table")
-    axes = figure.subplots()
-    _points(figure, axes, drawn, random)
-    axes.set_xlabel(f"component 1 ({projection.explained[0]:.0%} of the real variance)")
-    axes.set_ylabel(f"component 2 ({projection.explained[1]:.0%} of the real variance)")
-    return figure
+    sides = comparison.real, comparison.synthetic
+    return [side.take(random.permutation(side.n_rows)[:n_rows]) for side in sides]
 
 
-def _points(figure: Figure, axes: Axes, drawn: Sequence[Floats], random: np.random.Generator) -> None:
-    style(axes)
-    points = np.concatenate(drawn)
-    colours = np.repeat([colour for _, colour in SIDES], [len(each) for each in drawn])
-    order = random.permutation(len(points))  # so that neither side hides the other
-    axes.scatter(points[order, 0], points[order, 1], c=colours[order].tolist(), s=12, alpha=0.45, linewidths=0)
-    legend(figure)
+def _square(comparison: Comparison) -> tuple[float, float]:
+    side = min(max(0.43 * len(comparison.spec.columns), 2.5), 11.0)
+    return side, side
 
 
 def _words(statistic: str) -> str:

@@ -10,17 +10,26 @@ A picture of all columns is one figure, drawn once; a collection is a figure for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from functorch_artifact.figures import new_figure, shorten, style
+from functorch_artifact.figures import (
+    Boxes,
+    Line,
+    Mark,
+    Panel,
+    Steps,
+    linear,
+    named,
+    sheet,
+    shorten,
+)
 from functorch_artifact.metrics.statistics import Floats
-from functorch_artifact.table_comparison.drawing import SIDES, legend
+from functorch_artifact.table_comparison.drawing import SIDES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from functorch_artifact.table_comparison.comparison import Comparison
@@ -28,6 +37,9 @@ if TYPE_CHECKING:
 _WIDTHS: Final = (3.2, 1.4)  # the real line shows below the synthetic one
 _MOST_BARS: Final = 12
 _MOST_BINS: Final = 40
+_N_POINTS: Final = 512
+_TOGETHER: Final = (2.9, 1.9)  # inches of a panel among others
+_ALONE: Final = (5.2, 2.9)
 
 
 def pdf(comparison: Comparison) -> Figure:
@@ -35,95 +47,105 @@ def pdf(comparison: Comparison) -> Figure:
 
     Histograms span all but the outermost 0.1 % of either side; shares are of all rows that are known.
     """
-    return _panels(comparison, "Distribution by column", _density)
+    return _together(comparison, "Distribution by column", density)
 
 
 def cdf(comparison: Comparison) -> Figure:
     """Draw each column's cumulative distribution, categories from the commonest on."""
-    return _panels(comparison, "Cumulative distribution by column", _cumulation)
+    return _together(comparison, "Cumulative distribution by column", cumulation)
 
 
 def pdf_by_column(comparison: Comparison) -> dict[str, Figure]:
     """Draw what `pdf` shows in a picture for each column."""
-    return {name: _alone(comparison, name, _density) for name in comparison.spec.columns}
+    return _one_by_one(comparison, density)
 
 
 def cdf_by_column(comparison: Comparison) -> dict[str, Figure]:
     """Draw what `cdf` shows in a picture for each column."""
-    return {name: _alone(comparison, name, _cumulation) for name in comparison.spec.columns}
+    return _one_by_one(comparison, cumulation)
 
 
-def _density(axes: Axes, comparison: Comparison, name: str) -> None:
+def density(comparison: Comparison, name: str) -> Panel:
+    """Show a column's distribution."""
     if name not in comparison.spec.numeric:
-        return _bars(axes, comparison, name)
+        return _bars(comparison, name)
     sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
     edges = _histogram_edges(*sides)
-    for values, (_, colour) in zip(sides, SIDES, strict=True):
-        counts, _ = np.histogram(values, edges)
-        shares = counts / max(np.count_nonzero(~np.isnan(values)), 1)
-        axes.stairs(shares, edges, color=colour, fill=True, alpha=0.3)
-        axes.stairs(shares, edges, color=colour, linewidth=1.4)
-    axes.set_ylabel("share of rows")
-    return None
+    shares = [_histogram(values, edges) for values in sides]
+    return Panel(
+        linear(edges[0], edges[-1], margin=0.02),
+        linear(0.0, _above(shares), "share of rows"),
+        [Steps(edges, share, colour, fill=0.3) for share, (_, colour) in zip(shares, SIDES, strict=True)],
+        _title(comparison, name),
+    )
 
 
-def _bars(axes: Axes, comparison: Comparison, name: str) -> None:
-    labels, shares = _category_shares(comparison, name)
-    places = np.arange(len(labels))
-    for share, offset, (_, colour) in zip(shares, (-0.2, 0.2), SIDES, strict=True):
-        axes.barh(places + offset, share, height=0.4, color=colour, alpha=0.85)
-    axes.set_yticks(places, labels, parse_math=False)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_xlabel("share of rows")
-    axes.grid(axis="y", visible=False)
-
-
-def _cumulation(axes: Axes, comparison: Comparison, name: str) -> None:
+def cumulation(comparison: Comparison, name: str) -> Panel:
+    """Show a column's cumulative distribution."""
+    marks: list[Mark] = []
     if name in comparison.spec.numeric:
         low, *_, high = _histogram_edges(comparison.real.numbers[name], comparison.synthetic.numbers[name])
-        points = np.linspace(low, high, 512)
+        x = linear(low, high)
+        points = np.linspace(low, high, _N_POINTS)
         for side, (_, colour), width in zip((comparison.real, comparison.synthetic), SIDES, _WIDTHS, strict=True):
             shares = np.searchsorted(side.sorted[name], points, side="right") / max(len(side.sorted[name]), 1)
-            axes.step(points, shares, where="post", color=colour, linewidth=width)
-        axes.set_xlim(low, high)
+            marks.append(Line(*_staircase(points, shares), colour, width))
     else:
-        labels, shares = _category_shares(comparison, name)
-        edges = np.arange(len(labels) + 1) - 0.5
-        for share, (_, colour), width in zip(shares, SIDES, _WIDTHS, strict=True):
-            axes.stairs(np.cumsum(share), edges, color=colour, linewidth=width, baseline=None)
-        axes.set_xticks(np.arange(len(labels)), labels, rotation=45, ha="right", parse_math=False)
-    axes.set_ylim(0, 1.03)
-    axes.set_ylabel("cumulative share")
+        labels, categories = _category_shares(comparison, name)
+        x = named(labels, slanted=True)
+        edges = np.linspace(-0.5, len(labels) - 0.5, len(labels) + 1)
+        marks += [
+            Steps(edges, share.cumsum(), colour, width, closed=False)
+            for share, (_, colour), width in zip(categories, SIDES, _WIDTHS, strict=True)
+        ]
+    return Panel(x, linear(0.0, 1.03, "cumulative share"), marks, _title(comparison, name))
 
 
-def _panels(comparison: Comparison, title: str, draw: Callable[[Axes, Comparison, str], None]) -> Figure:
+def _bars(comparison: Comparison, name: str) -> Panel:
+    labels, shares = _category_shares(comparison, name)
+    places = np.arange(len(labels))
+    return Panel(
+        linear(0.0, _above(shares), "share of rows"),
+        named(labels, downwards=True, grid=False),
+        [
+            Boxes(0.0, share, places + offset - 0.2, places + offset + 0.2, colour)
+            for share, offset, (_, colour) in zip(shares, (-0.2, 0.2), SIDES, strict=True)
+        ],
+        _title(comparison, name),
+    )
+
+
+def _together(comparison: Comparison, title: str, panel: Callable[[Comparison, str], Panel]) -> Figure:
     names = comparison.spec.columns
-    n_columns = min(len(names), 4) if len(names) != 5 else 3
-    n_rows = math.ceil(len(names) / n_columns)
-    figure = new_figure(max(3.6 * n_columns, 4.5), 2.7 * n_rows + 0.9, title)
-    panels: list[Axes] = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for axes, name in zip(panels, names, strict=False):
-        _panel(axes, comparison, name, draw)
-    for axes in panels[len(names) :]:
-        axes.set_axis_off()
-    legend(figure)
-    return figure
+    return sheet(
+        [panel(comparison, name) for name in names],
+        size=_TOGETHER,
+        n_columns=min(len(names), 4) if len(names) != 5 else 3,
+        title=title,
+        legend=SIDES,
+    )
 
 
-def _alone(comparison: Comparison, name: str, draw: Callable[[Axes, Comparison, str], None]) -> Figure:
-    figure = new_figure(6.0, 4.0, "")
-    _panel(figure.subplots(), comparison, name, draw)
-    legend(figure)
-    return figure
+def _one_by_one(comparison: Comparison, panel: Callable[[Comparison, str], Panel]) -> dict[str, Figure]:
+    return {name: sheet([panel(comparison, name)], size=_ALONE, legend=SIDES) for name in comparison.spec.columns}
 
 
-def _panel(axes: Axes, comparison: Comparison, name: str, draw: Callable[[Axes, Comparison, str], None]) -> None:
-    style(axes)
-    axes.locator_params(axis="x", nbins=5)
-    if name in comparison.spec.numeric:
-        axes.ticklabel_format(axis="x", scilimits=(-3, 4))
-    draw(axes, comparison, name)
-    axes.set_title(shorten(name, 30) + _missing(comparison, name), fontsize=10, parse_math=False)
+def _above(shares: Floats | Sequence[Floats]) -> float:
+    """Choose the end of an axis of shares."""
+    return 1.05 * max(float(share.max(initial=0.0)) for share in shares) or 1.0
+
+
+def _staircase(points: Floats, shares: Floats) -> tuple[Floats, Floats]:
+    """List the corners of a function that keeps each value until the next point."""
+    rises = np.flatnonzero(np.diff(shares)) + 1
+    x = np.concatenate([points[:1], np.repeat(points[rises], 2), points[-1:]])
+    return x, np.repeat(shares[np.concatenate([[0], rises])], 2)
+
+
+def _histogram(values: Floats, edges: Floats) -> Floats:
+    """Compute the share of known values in each bin."""
+    counts, _ = np.histogram(values, edges)
+    return np.asarray(counts / max(np.count_nonzero(~np.isnan(values)), 1), dtype=np.float64)
 
 
 def _histogram_edges(*sides: Floats) -> Floats:
@@ -162,12 +184,12 @@ def _category_shares(comparison: Comparison, name: str) -> tuple[list[str], Floa
     return labels, np.concatenate(parts, axis=1)
 
 
-def _missing(comparison: Comparison, name: str) -> str:
-    """Say how much of a numeric column is missing or infinite, if any is; categories have a bar for it."""
+def _title(comparison: Comparison, name: str) -> str:
+    """Name a column, and say how much of it is missing or infinite, if any is; categories have a bar for it."""
+    said = shorten(name, 30)
     if name not in comparison.spec.numeric:
-        return ""
+        return said
     sides = comparison.real.numbers[name], comparison.synthetic.numbers[name]
-    said = ""
     for what, test in (("missing", np.isnan), ("infinite", np.isinf)):
         shares = [float(test(values).mean()) for values in sides]
         said += f"\n{what}: {shares[0]:.1%} real, {shares[1]:.1%} synthetic" if any(shares) else ""

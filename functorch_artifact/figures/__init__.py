@@ -1,10 +1,10 @@
-"""How all pictures look.
+"""How all pictures look: panels on a figure, as values.
 
-Belongs here: empty figures, colours, grids, labels. Does not: what is drawn (`metrics.plots` and the
+Belongs here: colours, and the names of the family. Does not: what is drawn (`metrics.plots` and the
 domains).
 Floor 1.
 
-Figures are made without pyplot, so nothing is global and nothing is left behind.
+Figures are matplotlib's, made without pyplot, so nothing is global and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -13,10 +13,36 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final
 
 from functorch_artifact.errors import MissingExtraError
+from functorch_artifact.figures.marks import Boxes, Cells, Line, Mark, Points, Steps, Words
+from functorch_artifact.figures.panels import Panel, sheet
+from functorch_artifact.figures.scales import Axis, Floats, linear, named, symmetric_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = [
+    "BLUE",
+    "GREY",
+    "ORANGE",
+    "Axis",
+    "Boxes",
+    "Cells",
+    "Floats",
+    "Line",
+    "Mark",
+    "Panel",
+    "Points",
+    "Steps",
+    "Words",
+    "linear",
+    "named",
+    "new_figure",
+    "sheet",
+    "shorten",
+    "style",
+    "symmetric_log",
+]
 
 BLUE: Final = "#1f6fb2"
 ORANGE: Final = "#e8743b"
@@ -48,6 +74,6 @@ def style(axes: Axes) -> None:
 
 
 def shorten(label: Hashable, longest: int = _LONGEST_LABEL) -> str:
-    """Cut a label."""
-    text = str(label)
+    """Make a label one line, and not a long one."""
+    text = " ".join(str(label).split())
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,243 @@
+"""What can be seen in a panel: a closed look, an open family.
+
+Belongs here: marks, each of which says in data what it shows, and `Ink`, which takes all of a figure.
+Does not: axes (`scales`), where panels stand (`panels`).
+Floor 1.
+
+matplotlib spends its time on artists, not on what they draw. So marks give their vertices to `Ink`,
+and a figure is a handful of artists however many panels it has.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from functorch_artifact.figures import texts
+from functorch_artifact.figures.scales import Axis, Floats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Place: TypeAlias = Callable[[Any, Any], Floats]
+"""Where values (x, y) of a panel lie on its figure: float64 [n, 2], in inches."""
+
+
+class Ink:
+    """All that a figure shows, in inches from its lower left corner, by what matplotlib draws at once."""
+
+    def __init__(self) -> None:
+        self._polygons: list[tuple[Floats, str, float]] = []
+        self._lines: dict[bool, list[tuple[Floats, str, float, Any]]] = {True: [], False: []}
+        self._points: list[tuple[Floats, Any, float, float]] = []
+        self._meshes: list[tuple[Floats, Floats, str, float]] = []
+        self._labels: list[texts.Label] = []
+
+    def polygon(self, vertices: Floats, colour: str, alpha: float = 1.0) -> None:
+        """Fill a polygon: float64 [n, 2]."""
+        self._polygons.append((vertices, colour, alpha))
+
+    def line(self, vertices: Floats, colour: str, width: float, *, dashes: Any = "solid", behind: bool = False) -> None:
+        """Draw a line, `width` points wide, before or behind polygons: float64 [n, 2]."""
+        self._lines[behind].append((vertices, colour, width, dashes))
+
+    def points(self, places: Floats, colours: Any, diameter: float, alpha: float) -> None:
+        """Draw discs, `diameter` points wide: float64 [n, 2]; one colour, or one for each."""
+        self._points.append((places, colours, diameter, alpha))
+
+    def mesh(self, corners: Floats, values: Floats, colormap: str, limit: float) -> None:
+        """Colour cells by values from `-limit` to `limit`: float64 [r + 1, c + 1, 2] and [r, c]."""
+        self._meshes.append((corners, values, colormap, limit))
+
+    def label(self, label: texts.Label) -> None:
+        """Write a line of text."""
+        self._labels.append(label)
+
+    def onto(self, figure: Figure) -> None:
+        """Add everything to a figure."""
+        from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+        from matplotlib.colors import Normalize, to_rgba, to_rgba_array
+        from matplotlib.path import Path
+        from matplotlib.transforms import IdentityTransform
+
+        inches = figure.dpi_scale_trans
+        for behind in (True, False):
+            if lines := self._lines[behind]:
+                paths, colours, widths, dashes = zip(*lines, strict=True)
+                drawn = LineCollection(
+                    paths, colors=colours, linewidths=widths, linestyles=dashes, joinstyle="miter",
+                    transform=inches, zorder=1 if behind else 4,
+                )  # fmt: skip
+                figure.add_artist(drawn)
+        if self._polygons:
+            outlines = [vertices for vertices, _, _ in self._polygons]
+            fills = [to_rgba(colour, alpha) for _, colour, alpha in self._polygons]
+            figure.add_artist(PolyCollection(outlines, facecolors=fills, linewidths=0, transform=inches, zorder=2))
+        for corners, values, colormap, limit in self._meshes:
+            norm = Normalize(-limit, limit)
+            mesh = QuadMesh(
+                corners, antialiased=False, array=values, cmap=colormap, norm=norm, transform=inches, zorder=3
+            )
+            figure.add_artist(mesh)
+        for places, chosen, diameter, alpha in self._points:
+            discs = PathCollection(
+                [Path.unit_circle()], sizes=[(diameter / 2) ** 2], facecolors=to_rgba_array(chosen, alpha),
+                linewidths=0, offsets=places, offset_transform=inches, transform=IdentityTransform(), zorder=5,
+            )  # fmt: skip
+            figure.add_artist(discs)
+        figure.add_artist(texts.artist(self._labels)).set_zorder(6)
+
+
+class Mark(ABC):
+    """One thing to be seen in a panel, inside of its axes."""
+
+    @abstractmethod
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Give what there is to see to `ink`, where `place` says."""
+
+
+@attrs.frozen(eq=False)
+class Steps(Mark):
+    """A histogram's outline, filled or not.
+
+    Args:
+        edges: float64 [k + 1], ascending.
+        values: float64 [k].
+        colour: of the line, and of what it encloses.
+        width: of the line, in points.
+        fill: opacity of what lies between the line and 0.
+        closed: whether the line begins and ends at 0.
+    """
+
+    edges: Floats
+    values: Floats
+    colour: str
+    width: float = 1.4
+    fill: float = 0.0
+    closed: bool = True
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Draw one line with corners."""
+        outline = place(np.repeat(self.edges, 2), np.concatenate([[0.0], np.repeat(self.values, 2), [0.0]]))
+        if self.fill:
+            ink.polygon(outline, self.colour, self.fill)
+        ink.line(outline if self.closed else outline[1:-1], self.colour, self.width)
+
+
+@attrs.frozen(eq=False)
+class Line(Mark):
+    """Points joined by a line: x and y, float64 [n] each."""
+
+    x: Floats
+    y: Floats
+    colour: str
+    width: float = 1.4
+    dashes: Any = "solid"
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Draw one line."""
+        ink.line(place(self.x, self.y), self.colour, self.width, dashes=self.dashes)
+
+
+@attrs.frozen(eq=False)
+class Boxes(Mark):
+    """Filled rectangles: their left, right, lower and upper ends, float64 [n] each or one for all."""
+
+    left: Any
+    right: Any
+    below: Any
+    above: Any
+    colour: str
+    alpha: float = 0.85
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Draw each rectangle."""
+        left, right, below, above = np.broadcast_arrays(self.left, self.right, self.below, self.above)
+        corners = [place(*corner) for corner in ((left, below), (right, below), (right, above), (left, above))]
+        for rectangle in np.stack(corners, axis=1):
+            ink.polygon(rectangle, self.colour, self.alpha)
+
+
+@attrs.frozen(eq=False)
+class Points(Mark):
+    """Discs at points: x and y, float64 [n] each; one colour, or one for each; the diameter in points."""
+
+    x: Floats
+    y: Floats
+    colours: str | Sequence[str]
+    diameter: float = 3.5
+    alpha: float = 1.0
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Draw each disc, in order."""
+        ink.points(place(self.x, self.y), self.colours, self.diameter, self.alpha)
+
+
+@attrs.frozen(eq=False)
+class Words(Mark):
+    """A text at a point, or `shift` inches from it; `along` and `across` as for `Label`."""
+
+    x: float
+    y: float
+    text: str
+    size: float = 8.0
+    colour: str = "#222222"
+    along: float = 0.5
+    across: float = texts.MIDDLE
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Write it."""
+        x, y = (place(self.x, self.y)[0] + self.shift).tolist()
+        ink.label(texts.Label(x, y, self.text, self.size, self.colour, self.along, self.across))
+
+
+@attrs.frozen(eq=False)
+class Cells(Mark):
+    """A matrix of values, float64 [r, c], around the places 0 to r - 1 down and 0 to c - 1 across.
+
+    Args:
+        values: what to colour.
+        colormap: matplotlib's name of a map with white in its middle.
+        limit: the value of the map's upper end; its lower end is `-limit`.
+        write: makes a value into the text to write on it.
+        size: of that text, in points.
+    """
+
+    values: Floats
+    colormap: str
+    limit: float = 1.0
+    write: Callable[[float], str] | None = None
+    size: float = 7.0
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Draw the cells, and write on them."""
+        rows, columns = self.values.shape
+        across, down = np.meshgrid(np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5)
+        ink.mesh(
+            place(across.ravel(), down.ravel()).reshape(rows + 1, columns + 1, 2),
+            self.values,
+            self.colormap,
+            self.limit,
+        )
+        if self.write is None:
+            return
+        middles = place(*(each.ravel() for each in np.meshgrid(np.arange(columns), np.arange(rows))))
+        for (x, y), value in zip(middles.tolist(), self.values.ravel().tolist(), strict=True):
+            colour = "#ffffff" if abs(value) > 0.6 * self.limit else "#333333"
+            ink.label(texts.Label(x, y, self.write(value), self.size, colour))
+
+
+def placing(x: Axis, y: Axis, left: float, below: float, width: float, height: float) -> Place:
+    """Make the function of values to places in a panel at (left, below), of this width and height, in inches."""
+
+    def place(across: Any, up: Any) -> Floats:
+        return np.stack(
+            [left + width * np.atleast_1d(x.places(across)), below + height * np.atleast_1d(y.places(up))], axis=1
+        )
+
+    return place

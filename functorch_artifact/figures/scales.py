@@ -1,0 +1,132 @@
+"""Axes as values: what they span, and what is written along them.
+
+Belongs here: limits, scales, ticks and their names. Does not: where an axis stands on a figure
+(`panels`).
+Floor 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+import attrs
+import numpy as np
+
+Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+_POWERS: Final = (-3, 4)  # numbers beyond 0.001 and 10,000 are written as multiples of a power of ten
+
+
+def _linear(values: Floats) -> Floats:
+    return values
+
+
+@attrs.frozen(eq=False)
+class Axis:
+    """One direction of a panel.
+
+    Args:
+        low: the value at its beginning, the left or lower end; it may be the greater one.
+        high: the value at its other end.
+        ticks: values, and what stands there; of those that would overlap, the first is kept.
+        label: what the values are.
+        note: what the names leave out, such as a power of ten.
+        scale: a monotone function of values; they lie along the axis in proportion to its results.
+        grid: whether each tick has a line through the panel.
+        slanted: whether the names of a horizontal axis stand at 45 degrees.
+    """
+
+    low: float
+    high: float
+    ticks: Sequence[tuple[float, str]] = ()
+    label: str = ""
+    note: str = ""
+    scale: Callable[[Floats], Floats] = _linear
+    grid: bool = True
+    slanted: bool = False
+
+    def places(self, values: Any) -> Floats:
+        """Find where values lie: 0 at the axis's beginning, 1 at its end."""
+        low, high = self.scale(np.array([self.low, self.high]))
+        return np.asarray((self.scale(np.asarray(values, dtype=np.float64)) - low) / (high - low))
+
+
+def linear(low: float, high: float, label: str = "", *, margin: float = 0.0, most: int = 5, **rest: Any) -> Axis:
+    """Span numbers, with ticks at round ones.
+
+    Args:
+        low: the least value.
+        high: the greatest value.
+        label: what the values are.
+        margin: share of the span to add at either end.
+        most: intervals between ticks, at most.
+        rest: other fields of the axis.
+
+    Example:
+        >>> [name for _, name in linear(0.0, 0.9).ticks]
+        ['0.0', '0.2', '0.4', '0.6', '0.8']
+    """
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    low, high = _widened(low, high, margin)
+    ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    slack = 1e-9 * (high - low)
+    ticks = ticks[(ticks >= low - slack) & (ticks <= high + slack)]
+    formatter: Any = ScalarFormatter()
+    formatter.create_dummy_axis()
+    formatter.axis.set_view_interval(low, high)
+    formatter.set_powerlimits(_POWERS)
+    named_ticks = zip(ticks.tolist(), formatter.format_ticks(ticks.tolist()), strict=True)
+    return Axis(low, high, tuple(named_ticks), label, formatter.get_offset(), **rest)
+
+
+def symmetric_log(low: float, high: float, linear_up_to: float, label: str = "", *, margin: float = 0.0) -> Axis:
+    """Span numbers of many sizes and of either sign, by the inverse hyperbolic sine.
+
+    It is all but linear below `linear_up_to` and logarithmic above. Ticks are zero and powers of ten.
+    """
+
+    def scale(values: Floats) -> Floats:
+        return np.arcsinh(values / linear_up_to)
+
+    first, last = scale(np.array([low, high])).tolist()
+    low, high = (math.sinh(end) * linear_up_to for end in _widened(first, last, margin))
+    powers = 10.0 ** np.arange(math.ceil(math.log10(linear_up_to)), math.ceil(math.log10(max(abs(low), abs(high)))))
+    ticks = [(each, _power(each)) for each in (0.0, *powers[::-1], *-powers[::-1]) if low <= each <= high]
+    return Axis(low, high, ticks, label, scale=scale)
+
+
+def named(names: Sequence[str], label: str = "", *, downwards: bool = False, **rest: Any) -> Axis:
+    """Give each name a stretch of length 1, around its place in the list.
+
+    Args:
+        names: what stands along the axis.
+        label: what they are.
+        downwards: whether the first one is at the end, so that a vertical axis reads from the top.
+        rest: other fields of the axis.
+    """
+    ends = (-0.5, len(names) - 0.5)
+    low, high = ends[::-1] if downwards else ends
+    return Axis(low, high, tuple(enumerate(names)), label, **rest)
+
+
+def _widened(low: float, high: float, margin: float) -> tuple[float, float]:
+    """Add a margin; one value alone gets a span around it."""
+    if not low < high:
+        low, high = low - (0.5 * abs(low) or 0.5), high + (0.5 * abs(high) or 0.5)
+    return low - margin * (high - low), high + margin * (high - low)
+
+
+def _power(value: float) -> str:
+    """Write a power of ten, or zero.
+
+    Example:
+        >>> _power(0.01), _power(1e6)
+        ('0.01', '10⁶')
+    """
+    sign, size = "\N{MINUS SIGN}" if value < 0 else "", abs(value)
+    if value == 0.0 or 1e-3 <= size <= 1e4:
+        return f"{sign}{size:g}"
+    return f"{sign}10" + str(round(math.log10(size))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -49,7 +49,7 @@ conformance: build/envs/trackers/.installed
 
 peers: build/envs/artifact-core/.installed
 	build/envs/artifact-core/bin/python -m pytest tests/peers tests/test_table_comparison.py tests/test_table_comparison_scores.py \
-	tests/test_binary_classification.py tests/test_classification.py
+	tests/test_table_comparison_plots.py tests/test_figures.py tests/test_binary_classification.py tests/test_classification.py
 
 test-laws: $(INSTALLED)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest property_tests $(ARGS)

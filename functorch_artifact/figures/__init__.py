@@ -10,25 +10,22 @@ Figures are matplotlib's, made without pyplot, so nothing is global and nothing 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from functorch_artifact.errors import MissingExtraError
-from functorch_artifact.figures.marks import Boxes, Cells, Line, Mark, Points, Steps, Words
-from functorch_artifact.figures.panels import Panel, sheet
-from functorch_artifact.figures.scales import Axis, Floats, linear, named, symmetric_log
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from functorch_artifact.figures.marks import DASHED, Boxes, Cells, Line, Mark, Points, Steps, Words
+from functorch_artifact.figures.panels import Key, Panel, sheet
+from functorch_artifact.figures.scales import Axis, Floats, linear, logarithmic, named, symmetric_log
 
 __all__ = [
     "BLUE",
+    "DASHED",
     "GREY",
     "ORANGE",
     "Axis",
     "Boxes",
     "Cells",
     "Floats",
+    "Key",
     "Line",
     "Mark",
     "Panel",
@@ -36,11 +33,10 @@ __all__ = [
     "Steps",
     "Words",
     "linear",
+    "logarithmic",
     "named",
-    "new_figure",
     "sheet",
     "shorten",
-    "style",
     "symmetric_log",
 ]
 
@@ -48,29 +44,6 @@ BLUE: Final = "#1f6fb2"
 ORANGE: Final = "#e8743b"
 GREY: Final = "#777777"
 _LONGEST_LABEL: Final = 15
-
-
-def new_figure(width: float, height: float, title: str) -> Figure:
-    """Make an empty figure, in inches, with a headline.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="plots", purpose="drawing") from error
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=13, fontweight="bold")
-    return figure
-
-
-def style(axes: Axes) -> None:
-    """Give a panel its grid and take away what only adds ink."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
 
 
 def shorten(label: Hashable, longest: int = _LONGEST_LABEL) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import numpy as np
@@ -21,7 +21,11 @@ from functorch_artifact.figures import texts
 from functorch_artifact.figures.scales import Axis, Floats
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+
+DASHED: Final = (0, (4, 3))
+"""Dashes of a line, as matplotlib has them."""
 
 Place: TypeAlias = Callable[[Any, Any], Floats]
 """Where values (x, y) of a panel lie on its figure: float64 [n, 2], in inches."""
@@ -32,24 +36,27 @@ class Ink:
 
     def __init__(self) -> None:
         self._polygons: list[tuple[Floats, str, float]] = []
-        self._lines: dict[bool, list[tuple[Floats, str, float, Any]]] = {True: [], False: []}
+        self._lines: dict[bool, list[tuple[Floats, str, float, float, Any]]] = {True: [], False: []}
         self._points: list[tuple[Floats, Any, float, float]] = []
-        self._meshes: list[tuple[Floats, Floats, str, float]] = []
+        self._meshes: list[tuple[Floats, Floats, str | Colormap, float]] = []
         self._labels: list[texts.Label] = []
 
     def polygon(self, vertices: Floats, colour: str, alpha: float = 1.0) -> None:
         """Fill a polygon: float64 [n, 2]."""
         self._polygons.append((vertices, colour, alpha))
 
-    def line(self, vertices: Floats, colour: str, width: float, *, dashes: Any = "solid", behind: bool = False) -> None:
+    def line(
+        self, vertices: Floats, colour: str, width: float, *,
+        alpha: float = 1.0, dashes: Any = "solid", behind: bool = False,
+    ) -> None:  # fmt: skip
         """Draw a line, `width` points wide, before or behind polygons: float64 [n, 2]."""
-        self._lines[behind].append((vertices, colour, width, dashes))
+        self._lines[behind].append((vertices, colour, alpha, width, dashes))
 
     def points(self, places: Floats, colours: Any, diameter: float, alpha: float) -> None:
         """Draw discs, `diameter` points wide: float64 [n, 2]; one colour, or one for each."""
         self._points.append((places, colours, diameter, alpha))
 
-    def mesh(self, corners: Floats, values: Floats, colormap: str, limit: float) -> None:
+    def mesh(self, corners: Floats, values: Floats, colormap: str | Colormap, limit: float) -> None:
         """Colour cells by values from `-limit` to `limit`: float64 [r + 1, c + 1, 2] and [r, c]."""
         self._meshes.append((corners, values, colormap, limit))
 
@@ -67,10 +74,10 @@ class Ink:
         inches = figure.dpi_scale_trans
         for behind in (True, False):
             if lines := self._lines[behind]:
-                paths, colours, widths, dashes = zip(*lines, strict=True)
+                paths, colours, alphas, widths, dashes = zip(*lines, strict=True)
                 drawn = LineCollection(
-                    paths, colors=colours, linewidths=widths, linestyles=dashes, joinstyle="miter",
-                    transform=inches, zorder=1 if behind else 4,
+                    paths, colors=list(map(to_rgba, colours, alphas)), linewidths=widths, linestyles=dashes,
+                    joinstyle="miter", transform=inches, zorder=1 if behind else 4,
                 )  # fmt: skip
                 figure.add_artist(drawn)
         if self._polygons:
@@ -130,17 +137,18 @@ class Steps(Mark):
 
 @attrs.frozen(eq=False)
 class Line(Mark):
-    """Points joined by a line: x and y, float64 [n] each."""
+    """Points joined by a line: x and y, float64 [n] each; its width in points, `dashes` solid or `DASHED`."""
 
     x: Floats
     y: Floats
     colour: str
     width: float = 1.4
+    alpha: float = 1.0
     dashes: Any = "solid"
 
     def draw(self, place: Place, ink: Ink) -> None:
         """Draw one line."""
-        ink.line(place(self.x, self.y), self.colour, self.width, dashes=self.dashes)
+        ink.line(place(self.x, self.y), self.colour, self.width, alpha=self.alpha, dashes=self.dashes)
 
 
 @attrs.frozen(eq=False)
@@ -202,16 +210,16 @@ class Cells(Mark):
 
     Args:
         values: what to colour.
-        colormap: matplotlib's name of a map with white in its middle.
+        colormap: a map of matplotlib's, or the name of one, with white in its middle.
         limit: the value of the map's upper end; its lower end is `-limit`.
-        write: makes a value into the text to write on it.
-        size: of that text, in points.
+        texts: what to write on the cells, by row.
+        size: of these texts, in points.
     """
 
     values: Floats
-    colormap: str
+    colormap: str | Colormap
     limit: float = 1.0
-    write: Callable[[float], str] | None = None
+    texts: Sequence[Sequence[str]] = ()
     size: float = 7.0
 
     def draw(self, place: Place, ink: Ink) -> None:
@@ -224,12 +232,11 @@ class Cells(Mark):
             self.colormap,
             self.limit,
         )
-        if self.write is None:
-            return
-        middles = place(*(each.ravel() for each in np.meshgrid(np.arange(columns), np.arange(rows))))
-        for (x, y), value in zip(middles.tolist(), self.values.ravel().tolist(), strict=True):
-            colour = "#ffffff" if abs(value) > 0.6 * self.limit else "#333333"
-            ink.label(texts.Label(x, y, self.write(value), self.size, colour))
+        for row, written in enumerate(self.texts):
+            for column, text in enumerate(written):
+                ((x, y),) = place(column, row).tolist()
+                colour = "#ffffff" if abs(self.values[row, column]) > 0.6 * self.limit else "#333333"
+                ink.label(texts.Label(x, y, text, self.size, colour))
 
 
 def placing(x: Axis, y: Axis, left: float, below: float, width: float, height: float) -> Place:

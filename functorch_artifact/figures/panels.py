@@ -19,9 +19,9 @@ import attrs
 import numpy as np
 
 from functorch_artifact.errors import MissingExtraError
-from functorch_artifact.figures.marks import Cells, Ink, Mark, placing
+from functorch_artifact.figures.marks import DASHED, Cells, Ink, Mark, placing
 from functorch_artifact.figures.scales import Axis, linear
-from functorch_artifact.figures.texts import BASELINE, MIDDLE, POINT, TOP, Label, width
+from functorch_artifact.figures.texts import BASELINE, POINT, TOP, Label, width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 _LINE, _FRAME = "#e4e4e4", "#222222"
 _NAME, _LABEL, _TITLE, _HEADLINE = 8.0, 9.0, 10.0, 13.0  # sizes of type, in points
 _EM: Final = 1.25  # from line to line, in the size of type
+_SWATCH: Final = 0.22  # a colour in the legend
+_BETWEEN: Final = 0.25  # two entries of the legend
 _GAP: Final = 0.06  # between an axis and what is written along it, in inches
 _TICK: Final = 0.04
 _PAD: Final = 0.1  # around panels
+_HEAD: Final = 0.25  # a line of the headline
+_FOOT: Final = 0.25  # a row of the legend
 _BAR: Final = 0.14  # a colour bar's width
 _N_SHADES: Final = 64
 _DEPTH: Final = -0.3  # of the letters that reach below the baseline, in the size of type
@@ -47,6 +51,7 @@ class Panel:
         y: its vertical axis.
         marks: what it shows, all of it inside of the axes.
         title: what stands above it, a line or several.
+        height: of its axes, in the sheet's; the highest panel of a row counts.
         bar: whether the colours of its cells are explained at its right.
         frame: whether its axes are drawn as lines, with ticks.
     """
@@ -55,6 +60,7 @@ class Panel:
     y: Axis
     marks: Sequence[Mark]
     title: str = ""
+    height: float = 1.0
     bar: bool = False
     frame: bool = True
 
@@ -64,13 +70,37 @@ class Panel:
         return _TICK if self.frame else 0.0
 
 
+@attrs.frozen
+class Key:
+    """One entry of a legend: a name, and a colour, or a dashed line of that colour."""
+
+    name: str
+    colour: str
+    dashed: bool = False
+
+    @property
+    def width(self) -> float:
+        """How wide it is, in inches."""
+        return _SWATCH + _GAP + width(self.name, _LABEL)
+
+    def draw(self, left: float, middle: float, ink: Ink) -> None:
+        """Draw it to the right of `left`."""
+        right, half = left + _SWATCH, _SWATCH / 5
+        if self.dashed:
+            ink.line(np.array([[left, middle], [right, middle]]), self.colour, 1.4, dashes=DASHED)
+        else:
+            corners = [(left, -half), (right, -half), (right, half), (left, half)]
+            ink.polygon(np.array([(x, middle + y) for x, y in corners]), self.colour)
+        ink.label(Label(right + _GAP, middle, self.name, _LABEL, along=0.0))
+
+
 def sheet(
     panels: Sequence[Panel],
     *,
     size: tuple[float, float],
     n_columns: int = 1,
     title: str = "",
-    legend: Sequence[tuple[str, str]] = (),
+    legend: Sequence[Key] = (),
 ) -> Figure:
     """Draw panels in rows on a figure, made without pyplot.
 
@@ -79,7 +109,7 @@ def sheet(
         size: width and height of what each panel's axes enclose, in inches.
         n_columns: panels side by side.
         title: the headline.
-        legend: names and their colours, to stand below the panels.
+        legend: what colours mean, to stand below the panels.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -96,35 +126,32 @@ def sheet(
     except ImportError as error:
         raise MissingExtraError("matplotlib", extra="plots", purpose="drawing") from error
     ink = Ink()
-    placed = [_Placed.of(panel, size) for panel in panels]
-    grid = [placed[start : start + n_columns] for start in range(0, len(placed), n_columns)]
-    columns = [placed[i::n_columns] for i in range(len(grid[0]))]
+    rows = [_row(panels[start : start + n_columns], size) for start in range(0, len(panels), n_columns)]
+    columns = [[row[i] for row in rows if i < len(row)] for i in range(len(rows[0]))]
     lefts, rights = ([_margin(column, side) for column in columns] for side in ("left", "right"))
-    tops, bottoms = ([_margin(row, side) for row in grid] for side in ("top", "bottom"))
+    tops, bottoms = ([_margin(row, side) for row in rows] for side in ("top", "bottom"))
     inside = sum(lefts) + sum(rights) + len(columns) * size[0]
-    keys = _rows_of(legend, max(inside, 3.0))
-    breadth = max(
-        inside + 2 * _PAD,
-        width(title, _HEADLINE, bold=True) + 4 * _PAD,
-        *(sum(map(_key_width, row)) + 2 * _PAD for row in keys),
-    )
-    head = 0.35 if title else 0.0
-    foot = 0.25 * len(keys) + _PAD if keys else 0.0
-    height = head + sum(tops) + sum(bottoms) + len(grid) * size[1] + foot + 2 * _PAD
-    if title:
-        ink.label(Label(breadth / 2, height - 0.22, title, _HEADLINE, bold=True, across=MIDDLE))
-    below = height - head - _PAD
-    for row, top, bottom in zip(grid, tops, bottoms, strict=True):
-        below -= top + size[1]
-        left = _PAD
+    headlines, keys = title.splitlines(), _rows_of(legend, max(inside, 3.0))
+    widths = [inside, *(width(line, _HEADLINE, bold=True) for line in headlines), *(_keys_width(row) for row in keys)]
+    breadth = max(widths) + 2 * _PAD
+    head, foot = _HEAD * len(headlines) + _PAD, _FOOT * len(keys) + _PAD * (1 + bool(keys))
+    below = foot + sum(tops) + sum(row[0].size[1] for row in rows) + sum(bottoms)
+    figure = Figure(figsize=(breadth, below + head), dpi=100)
+    for i, line in enumerate(headlines):
+        ink.label(Label(breadth / 2, below + head - _PAD - _HEAD * (i + 0.5), line, _HEADLINE, bold=True))
+    for row, top, bottom in zip(rows, tops, bottoms, strict=True):
+        below -= top + row[0].size[1]
+        left = (breadth - inside) / 2
         for each, before, after in zip(row, lefts, rights, strict=False):
             left += before
-            each.draw(left, below, size, ink)
+            each.draw(left, below, ink)
             left += size[0] + after
         below -= bottom
-    for i, keys_of_row in enumerate(keys):
-        _draw_keys(keys_of_row, breadth / 2, foot - 0.12 - 0.25 * i, ink)
-    figure = Figure(figsize=(breadth, height), dpi=100)
+    for i, row_of_keys in enumerate(keys):
+        left = (breadth - _keys_width(row_of_keys)) / 2
+        for key in row_of_keys:
+            key.draw(left, foot - _PAD - _FOOT * (i + 0.5), ink)
+            left += key.width + _BETWEEN
     ink.onto(figure)
     return figure
 
@@ -141,6 +168,7 @@ class _Placed:
     """A panel whose ticks are chosen, and the room it needs around its axes, in inches."""
 
     panel: Panel
+    size: tuple[float, float]
     across: Sequence[_Tick]
     up: Sequence[_Tick]
     left: float
@@ -156,22 +184,24 @@ class _Placed:
         up = _apart(_ticks(y, size[1]), line)
         left = _most(tick.width for tick in up) + _GAP + panel.tick + (_EM * _LABEL * POINT if y.label else 0.0)
         right = 0.0 if x.slanted else max([0.0, *(tick.at + tick.width / 2 - size[0] for tick in across)])
-        below = line if across else 0.0
+        below = line if any(tick.name for tick in across) else 0.0
         if x.slanted:
             left = max([left, *(tick.width * _SLANT - tick.at for tick in across)])
             below = _most(tick.width for tick in across) * _SLANT + line
         bottom = panel.tick + _GAP + below + (line if x.note else 0.0) + (_EM * _LABEL * POINT if x.label else 0.0)
         if panel.bar:
             right = _BAR + 3 * _GAP + _most(tick.width for tick in _ticks(_bar_axis(panel), 1.0))
+        spill = max((width(text, _TITLE) for text in panel.title.splitlines()), default=0.0) / 2 - size[0] / 2
+        left, right = max(left, spill), max(right, spill)
         top = len(panel.title.splitlines()) * _EM * _TITLE * POINT + _GAP + (line if y.note else 0.0)
-        return cls(panel, across, up, left, right + _PAD, top, bottom)
+        return cls(panel, size, across, up, left, right + _PAD, top, bottom)
 
-    def draw(self, left: float, below: float, size: tuple[float, float], ink: Ink) -> None:
+    def draw(self, left: float, below: float, ink: Ink) -> None:
         """Draw the panel, the lower left corner of its axes at (left, below)."""
-        place = placing(self.panel.x, self.panel.y, left, below, *size)
+        place = placing(self.panel.x, self.panel.y, left, below, *self.size)
         for mark in self.panel.marks:
             mark.draw(place, ink)
-        right, above = left + size[0], below + size[1]
+        right, above = left + self.size[0], below + self.size[1]
         if self.panel.frame:
             ink.line(np.array([[left, above], [left, below], [right, below]]), _FRAME, 0.8)
         self._draw_x(left, right, below, above, ink)
@@ -181,7 +211,7 @@ class _Placed:
             ink.label(Label((left + right) / 2, at, text, _TITLE, across=BASELINE))
             at += _EM * _TITLE * POINT
         if self.panel.bar:
-            self._draw_bar(right + 2 * _GAP, below, size[1], ink)
+            self._draw_bar(right + 2 * _GAP, below, self.size[1], ink)
 
     def _draw_x(self, left: float, right: float, below: float, above: float, ink: Ink) -> None:
         axis, end = self.panel.x, below - self.panel.tick
@@ -251,6 +281,11 @@ def _apart(ticks: Sequence[_Tick], extent: float | None = None) -> list[_Tick]:
     return kept
 
 
+def _row(panels: Sequence[Panel], size: tuple[float, float]) -> list[_Placed]:
+    height = size[1] * max(panel.height for panel in panels)
+    return [_Placed.of(panel, (size[0], height)) for panel in panels]
+
+
 def _margin(placed: Sequence[_Placed], side: str) -> float:
     """Give panels of a row, or of a column, the same room."""
     most: float = max(getattr(each, side) for each in placed)
@@ -261,25 +296,16 @@ def _most(lengths: Iterable[float]) -> float:
     return max(lengths, default=0.0)
 
 
-def _key_width(key: tuple[str, str]) -> float:
-    return 0.28 + width(key[0], _LABEL) + 0.25
+def _keys_width(keys: Sequence[Key]) -> float:
+    return sum(key.width + _BETWEEN for key in keys) - _BETWEEN
 
 
-def _rows_of(legend: Sequence[tuple[str, str]], room: float) -> list[list[tuple[str, str]]]:
+def _rows_of(legend: Sequence[Key], room: float) -> list[list[Key]]:
     """Break the legend into rows."""
-    rows: list[list[tuple[str, str]]] = []
+    rows: list[list[Key]] = []
     for key in legend:
-        if rows and sum(map(_key_width, rows[-1])) + _key_width(key) <= room:
+        if rows and _keys_width([*rows[-1], key]) <= room:
             rows[-1].append(key)
         else:
             rows.append([key])
     return rows
-
-
-def _draw_keys(keys: Sequence[tuple[str, str]], middle: float, at: float, ink: Ink) -> None:
-    left = middle - (sum(map(_key_width, keys)) - 0.25) / 2
-    for name, colour in keys:
-        swatch = [[left, at - 0.04], [left + 0.22, at - 0.04], [left + 0.22, at + 0.04], [left, at + 0.04]]
-        ink.polygon(np.array(swatch), colour)
-        ink.label(Label(left + 0.28, at, name, _LABEL, along=0.0))
-        left += _key_width((name, colour))

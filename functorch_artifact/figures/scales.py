@@ -16,6 +16,9 @@ import numpy as np
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
+_MOST_POWERS: Final = 7
+_TINY: Final = 1e-290  # below it, quotients leave the range of a float
+_SLACK: Final = 1e-9  # for ticks at the very ends
 _POWERS: Final = (-3, 4)  # numbers beyond 0.001 and 10,000 are written as multiples of a power of ten
 
 
@@ -53,7 +56,9 @@ class Axis:
         return np.asarray((self.scale(np.asarray(values, dtype=np.float64)) - low) / (high - low))
 
 
-def linear(low: float, high: float, label: str = "", *, margin: float = 0.0, most: int = 5, **rest: Any) -> Axis:
+def linear(
+    low: float, high: float, label: str = "", *, margin: float = 0.0, most: int = 5, integer: bool = False, **rest: Any
+) -> Axis:
     """Span numbers, with ticks at round ones.
 
     Args:
@@ -62,6 +67,7 @@ def linear(low: float, high: float, label: str = "", *, margin: float = 0.0, mos
         label: what the values are.
         margin: share of the span to add at either end.
         most: intervals between ticks, at most.
+        integer: whether ticks are integers only.
         rest: other fields of the axis.
 
     Example:
@@ -71,8 +77,8 @@ def linear(low: float, high: float, label: str = "", *, margin: float = 0.0, mos
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     low, high = _widened(low, high, margin)
-    ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
-    slack = 1e-9 * (high - low)
+    ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10], integer=integer).tick_values(low, high))
+    slack = _SLACK * (high - low)
     ticks = ticks[(ticks >= low - slack) & (ticks <= high + slack)]
     formatter: Any = ScalarFormatter()
     formatter.create_dummy_axis()
@@ -92,10 +98,20 @@ def symmetric_log(low: float, high: float, linear_up_to: float, label: str = "",
         return np.arcsinh(values / linear_up_to)
 
     first, last = scale(np.array([low, high])).tolist()
-    low, high = (math.sinh(end) * linear_up_to for end in _widened(first, last, margin))
-    powers = 10.0 ** np.arange(math.ceil(math.log10(linear_up_to)), math.ceil(math.log10(max(abs(low), abs(high)))))
-    ticks = [(each, _power(each)) for each in (0.0, *powers[::-1], *-powers[::-1]) if low <= each <= high]
-    return Axis(low, high, ticks, label, scale=scale)
+    first, last = _widened(first, last, margin)
+    low, high = math.sinh(first) * linear_up_to, math.sinh(last) * linear_up_to
+    least, most = math.ceil(math.log10(linear_up_to)), math.floor(math.log10(max(abs(low), abs(high))) + _SLACK)
+    powers = 10.0 ** np.arange(most, least - 1, -max(1, -(-(most - least) // _MOST_POWERS)))
+    ticks = np.concatenate([[0.0], powers, -powers])
+    slack = _SLACK * (last - first)
+    ticks = ticks[(scale(ticks) >= first - slack) & (scale(ticks) <= last + slack)]
+    return Axis(low, high, [(each, _power(each)) for each in ticks.tolist()], label, scale=scale)
+
+
+def logarithmic(low: float, high: float, label: str = "") -> Axis:
+    """Span positive numbers by their logarithm, with ticks at powers of ten."""
+    powers = 10.0 ** np.arange(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    return Axis(low, high, [(each, _power(each)) for each in powers.tolist()], label, scale=np.log10)
 
 
 def named(names: Sequence[str], label: str = "", *, downwards: bool = False, **rest: Any) -> Axis:
@@ -113,9 +129,12 @@ def named(names: Sequence[str], label: str = "", *, downwards: bool = False, **r
 
 
 def _widened(low: float, high: float, margin: float) -> tuple[float, float]:
-    """Add a margin; one value alone gets a span around it."""
-    if not low < high:
-        low, high = low - (0.5 * abs(low) or 0.5), high + (0.5 * abs(high) or 0.5)
+    """Add a margin; one value alone, or two that can hardly be told apart, get a span around them."""
+    size = max(abs(low), abs(high))
+    if size < _TINY:
+        low, high = low - 0.5, high + 0.5
+    elif not high - low > 1e-12 * size:
+        low, high = low - 0.5 * size, high + 0.5 * size
     return low - margin * (high - low), high + margin * (high - low)
 
 

@@ -9,20 +9,41 @@ Every function gives one `matplotlib.figure.Figure`, made without pyplot.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import numpy as np
 import torch
 
 from functorch_artifact.errors import UndefinedError
-from functorch_artifact.figures import BLUE, GREY, ORANGE, new_figure, shorten, style
+from functorch_artifact.figures import (
+    BLUE,
+    DASHED,
+    GREY,
+    ORANGE,
+    Axis,
+    Boxes,
+    Cells,
+    Key,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Steps,
+    Words,
+    linear,
+    logarithmic,
+    named,
+    sheet,
+    shorten,
+)
 from functorch_artifact.metrics.calibration import Reliability
 from functorch_artifact.metrics.confusion import Normalization, normalize
 from functorch_artifact.metrics.statistics import Floats, Ints
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -34,6 +55,10 @@ _MOST_LABELLED: Final = 20
 _MOST_NAMED: Final = 40
 _MOST_CELLS: Final = 100
 _RESOLUTION: Final = 2048  # four times the width of a picture, in pixels
+_LONGEST: Final = 40  # characters of a name
+_SQUARE: Final = (4.6, 4.2)  # inches
+_WIDE: Final = (5.6, 3.2)
+_CHANCE: Final = Key("chance", GREY, dashed=True)
 _RATES: Final = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 
 _NORMALIZED: Final[Mapping[Normalization, str]] = {
@@ -62,34 +87,24 @@ def matrix(counts: Ints, names: Sequence[Hashable], normalization: Normalization
         names = names[::together]
         title += f"\ngroups of {together} classes, in their order"
     k, shares = len(names), normalize(counts, normalization)
-    side = float(np.clip(0.62 * k, 3.2, 10.0))
-    figure = new_figure(side + 1.6, side + 1.2, title)
-    axes = figure.subplots()
+    side = float(np.clip(0.62 * k, 2.8, 9.4))
     greatest = float(shares.max(initial=0.0)) or 1.0
     signed = np.where(np.eye(k, dtype=bool), -shares, shares)
-    axes.imshow(signed, cmap=_two_sided(), vmin=-greatest, vmax=greatest)
-    whole = normalization == "NONE"
+    written: list[list[str]] = []
     if k <= _MOST_LABELLED:
-        size = 11.0 if k <= 4 else 9.0 if k <= 10 else 6.5
-        for (row, column), share in np.ndenumerate(shares):
-            text = f"{counts[row, column]:,}" if whole else f"{share:.1%}" if k <= 10 else f"{100 * share:.0f}"
-            colour = "white" if share > 0.6 * greatest else "#333333"
-            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
-    if k > _MOST_NAMED:
-        axes.set_xticks([])
-        axes.set_yticks([])
-    else:
-        ticks, size = [shorten(name) for name in names], 9.0 if k <= _MOST_LABELLED else 6.0
-        rotation = 0 if max(map(len, ticks)) * k <= 12 * side else 45
-        axes.set_xticks(
-            range(k), ticks, rotation=rotation, ha="right" if rotation else "center", fontsize=size, parse_math=False
-        )
-        axes.set_yticks(range(k), ticks, fontsize=size, parse_math=False)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    return figure
+        form = "{:,.0f}" if normalization == "NONE" else "{:.1%}" if k <= 10 else "{:.0f}"
+        numbers = counts if normalization == "NONE" else shares if k <= 10 else 100 * shares
+        written = [[form.format(number) for number in row] for row in numbers.tolist()]
+    cells = Cells(signed, _two_sided(), greatest, written, size=11.0 if k <= 4 else 9.0 if k <= 10 else 6.5)
+    ticks = [shorten(name) for name in names] if k <= _MOST_NAMED else []
+    slanted = max(map(len, ticks), default=0) * k > 12 * side
+    panel = Panel(
+        attrs.evolve(named(ticks, "predicted", slanted=slanted), high=k - 0.5),
+        attrs.evolve(named(ticks, "true", downwards=True), low=k - 0.5),
+        [cells],
+        frame=False,
+    )
+    return sheet([panel], size=(side, side), title=title)
 
 
 def curves(
@@ -109,12 +124,12 @@ def curves(
         baseline: x, y and name of what chance would do.
         emphasis: a line to draw on top of the others, in black if there are several.
     """
-    figure, axes = _square(title, labels)
+    marks, legend = _lines(lines, emphasis)
     if baseline is not None:
-        axes.plot(baseline[0], baseline[1], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label=baseline[2])
-    _draw_lines(axes, lines, emphasis)
-    _legend(axes)
-    return figure
+        marks.insert(0, _baseline(baseline[0], baseline[1]))
+        legend.insert(0, Key(baseline[2], GREY, dashed=True))
+    axes = linear(-0.01, 1.01, labels[0], most=6), linear(-0.01, 1.03, labels[1], most=6)
+    return sheet([Panel(*axes, marks)], size=_SQUARE, title=title, legend=legend)
 
 
 def error_tradeoff(lines: Mapping[str, tuple[Floats, Floats]], title: str) -> Figure:
@@ -126,17 +141,12 @@ def error_tradeoff(lines: Mapping[str, tuple[Floats, Floats]], title: str) -> Fi
         lines: false positive and false negative rates by name, float64 [k] each.
         title: the headline.
     """
-    figure, axes = _square(title, ("false positive rate", "false negative rate"))
-    low, high = _deviate(np.array([_RATES[0], _RATES[-1]]))
-    axes.plot([low, high], [high, low], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
-    _draw_lines(axes, {name: (_deviate(x), _deviate(y)) for name, (x, y) in lines.items()}, None)
-    places, texts = _deviate(np.array(_RATES)).tolist(), [f"{100 * rate:g} %" for rate in _RATES]
-    axes.set_xticks(places, texts, rotation=45)
-    axes.set_yticks(places, texts)
-    axes.set_xlim(low - 0.1, high + 0.1)
-    axes.set_ylim(low - 0.1, high + 0.1)
-    _legend(axes)
-    return figure
+    low, high = _deviate(np.array([_RATES[0], _RATES[-1]])).tolist()
+    marks, legend = _lines({name: (_deviate(x), _deviate(y)) for name, (x, y) in lines.items()}, None)
+    ticks = [(at, f"{100 * rate:g} %") for at, rate in zip(_deviate(np.array(_RATES)).tolist(), _RATES, strict=True)]
+    x, y = (Axis(low - 0.1, high + 0.1, ticks, f"false {kind} rate") for kind in ("positive", "negative"))
+    panel = Panel(attrs.evolve(x, slanted=True), y, [_baseline([low, high], [high, low]), *marks])
+    return sheet([panel], size=_SQUARE, title=title, legend=[_CHANCE, *legend])
 
 
 def densities(groups: Mapping[str, Floats], title: str, label: str) -> Figure:
@@ -147,23 +157,18 @@ def densities(groups: Mapping[str, Floats], title: str, label: str) -> Figure:
         title: the headline.
         label: what the probabilities are of.
     """
-    figure = new_figure(6.4, 4.2, title)
-    axes = figure.subplots()
     edges = np.linspace(0.0, 1.0, _N_BINS + 1)
+    marks, legend, greatest = [], [], 0.0
     for (name, values), colour in zip(groups.items(), _SEVERAL, strict=False):
         known = values[~np.isnan(values)]
-        shares = np.histogram(known, edges)[0] / max(len(known), 1)
-        axes.stairs(shares, edges, color=colour, fill=True, alpha=0.28)
+        shares = np.asarray(np.histogram(known, edges)[0] / max(len(known), 1), dtype=np.float64)
+        greatest = max(greatest, float(shares.max()))
+        marks.append(Steps(edges, shares, colour, fill=0.28))
         missing = len(values) - len(known)
         text = f"{name} ({len(known):,}" + (f", {missing:,} missing)" if missing else ")")
-        axes.stairs(shares, edges, color=colour, linewidth=1.5, label=_label(text))
-    axes.set_xlim(0.0, 1.0)
-    axes.set_ylim(bottom=0.0)
-    axes.set_xlabel(label)
-    axes.set_ylabel("share of examples")
-    style(axes)
-    _legend(axes)
-    return figure
+        legend.append(Key(shorten(text, _LONGEST), colour))
+    axes = linear(0.0, 1.0, label), linear(0.0, 1.05 * greatest or 1.0, "share of examples")
+    return sheet([Panel(*axes, marks)], size=_WIDE, title=title, legend=legend)
 
 
 def reliability_diagram(reliability: Reliability, title: str, labels: tuple[str, str]) -> Figure:
@@ -174,32 +179,30 @@ def reliability_diagram(reliability: Reliability, title: str, labels: tuple[str,
         title: the headline; the expected calibration error is added.
         labels: what the probability and the frequency are.
     """
-    figure = new_figure(5.4, 6.2, f"{title}\nexpected calibration error {reliability.expected_calibration_error:.3f}")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     filled = reliability.counts > 0
-    middles = (reliability.edges[1:] + reliability.edges[:-1]) / 2
-    width = 1 / len(reliability.counts)
-    above.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="calibrated")
-    above.bar(middles[filled], reliability.frequency[filled], width=0.94 * width, color=BLUE, alpha=0.35)
-    above.plot(
-        reliability.confidence[filled],
-        reliability.frequency[filled],
-        color=BLUE,
-        marker="o",
-        markersize=4,
-        linewidth=1.6,
-        label="model",
+    left, right = reliability.edges[:-1], reliability.edges[1:]
+    gap = 0.03 * (right - left)
+    confidence, frequency = reliability.confidence[filled], reliability.frequency[filled]
+    x = linear(0.0, 1.0, labels[0])
+    above = Panel(
+        attrs.evolve(x, label="", ticks=[(at, "") for at, _ in x.ticks]),
+        linear(0.0, 1.03, labels[1]),
+        [
+            _baseline([0.0, 1.0], [0.0, 1.0]),
+            Boxes((left + gap)[filled], (right - gap)[filled], 0.0, frequency, BLUE, 0.35),
+            Line(confidence, frequency, BLUE, 1.6),
+            Points(confidence, frequency, BLUE, 4.0),
+        ],
     )
-    above.set_ylim(0.0, 1.03)
-    above.set_ylabel(labels[1])
-    _legend(above)
-    below.bar(middles, reliability.counts, width=0.94 * width, color=GREY, alpha=0.7)
-    below.set_ylabel("examples")
-    below.set_xlabel(labels[0])
-    below.set_xlim(0.0, 1.0)
-    for axes in (above, below):
-        style(axes)
-    return figure
+    most = 1.05 * float(reliability.counts.max(initial=0)) or 1.0
+    bars = Boxes(left + gap, right - gap, 0.0, reliability.counts, GREY, 0.7)
+    below = Panel(x, linear(0.0, most, "examples", most=3), [bars], height=0.31)
+    return sheet(
+        [above, below],
+        size=(4.4, 3.6),
+        title=f"{title}\nexpected calibration error {reliability.expected_calibration_error:.3f}",
+        legend=[Key("calibrated", GREY, dashed=True), Key("model", BLUE)],
+    )
 
 
 def top_k(shares: Floats, title: str) -> Figure:
@@ -209,21 +212,14 @@ def top_k(shares: Floats, title: str) -> Figure:
         shares: by k from 1 on, float64 [k].
         title: the headline.
     """
-    figure = new_figure(6.4, 4.2, title)
-    axes = figure.subplots()
-    places = np.arange(1, len(shares) + 1)
-    axes.plot(places, places / len(shares), color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="chance")
-    axes.plot(places, shares, color=BLUE, linewidth=1.7, marker="o" if len(shares) <= 30 else None, markersize=4)
-    if len(shares) > 100:
-        axes.set_xscale("log")
-    else:
-        axes.locator_params(axis="x", integer=True)
-    axes.set_ylim(0.0, 1.03)
-    axes.set_xlabel("k")
-    axes.set_ylabel("share of examples")
-    style(axes)
-    _legend(axes)
-    return figure
+    k = len(shares)
+    places = np.arange(1.0, k + 1)
+    x = logarithmic(1.0, k, "k") if k > 100 else linear(1.0, k, "k", margin=0.02, most=min(k, 10), integer=True)
+    marks: list[Mark] = [_baseline(places, places / k), Line(places, shares, BLUE, 1.7)]
+    if k <= 30:
+        marks.append(Points(places, shares, BLUE, 4.0))
+    panel = Panel(x, linear(0.0, 1.03, "share of examples"), marks)
+    return sheet([panel], size=_WIDE, title=title, legend=[_CHANCE, Key("model", BLUE)])
 
 
 def drawn(title: str, draw: Callable[[], Figure]) -> Figure:
@@ -241,26 +237,35 @@ def steps(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def _note(title: str, reason: str) -> Figure:
     """Draw why there is nothing to draw."""
-    figure = new_figure(5.4, 4.6, title)
-    axes = figure.subplots()
-    axes.text(0.5, 0.5, f"undefined:\n{reason}", ha="center", va="center", fontsize=11, color=GREY, wrap=True)
-    axes.set_axis_off()
-    return figure
+    axis = Axis(0.0, 1.0)
+    lines = ["undefined:", *textwrap.wrap(reason, 50)]
+    words = [Words(0.5, 0.55 - 0.07 * i, line, size=11.0, colour=GREY) for i, line in enumerate(lines)]
+    return sheet([Panel(axis, axis, words, frame=False)], size=_SQUARE, title=title)
 
 
-def _draw_lines(axes: Axes, lines: Mapping[str, tuple[Floats, Floats]], emphasis: str | None) -> None:
-    named = len(lines) <= len(_SEVERAL) + (emphasis is not None)
-    colours, alpha = iter(_SEVERAL), min(0.4, 15 / len(lines))
-    if not named:
-        axes.plot([], [], color=GREY, linewidth=0.8, label=f"{len(lines) - (emphasis in lines):,} classes")
-    for name, line in lines.items():
-        x, y = _visible(*line)
+def _baseline(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Mark:
+    """Draw what needs no model."""
+    return Line(np.asarray(x), np.asarray(y), GREY, 1.0, dashes=DASHED)
+
+
+def _lines(lines: Mapping[str, tuple[Floats, Floats]], emphasis: str | None) -> tuple[list[Mark], list[Key]]:
+    """Draw lines, the one to emphasise on top, and name them, as far as there are colours."""
+    several = len(lines) <= len(_SEVERAL) + (emphasis is not None)
+    colours = iter(_SEVERAL)
+    marks: list[Mark] = []
+    legend = [] if several else [Key(f"{len(lines) - (emphasis in lines):,} classes", GREY)]
+    for name, line in sorted(lines.items(), key=lambda item: item[0] == emphasis):
+        points = _visible(*line)
         if name == emphasis and len(lines) > 1:
-            axes.plot(x, y, color="black", linewidth=2.2, label=_label(name), zorder=3)
-        elif named:
-            axes.plot(x, y, color=next(colours), linewidth=1.7, label=_label(name))
+            marks.append(Line(*points, "#000000", 2.2))
+            legend.append(Key(shorten(name, _LONGEST), "#000000"))
+        elif several:
+            colour = next(colours)
+            marks.append(Line(*points, colour, 1.7))
+            legend.append(Key(shorten(name, _LONGEST), colour))
         else:
-            axes.plot(x, y, color=GREY, linewidth=0.6, alpha=alpha)
+            marks.append(Line(*points, GREY, 0.6, alpha=min(0.4, 15 / len(lines))))
+    return marks, legend
 
 
 def _visible(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -271,29 +276,6 @@ def _visible(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     moved = np.any([np.diff(each) != 0 for each in places], axis=0)
     kept = np.concatenate([[True], moved[:-1] | moved[1:], [True]])
     return x[kept], y[kept]
-
-
-def _square(title: str, labels: tuple[str, str]) -> tuple[Figure, Axes]:
-    figure = new_figure(5.4, 5.2, title)
-    axes = figure.subplots()
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.03)
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    style(axes)
-    return figure, axes
-
-
-def _legend(axes: Axes) -> None:
-    legend = axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _label(name: str) -> str:
-    """Cut a name for the legend, which leaves out what begins with an underscore."""
-    text = shorten(name, 40)
-    return f" {text}" if text.startswith("_") else text
 
 
 def _two_sided() -> Colormap:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from functorch_artifact.figures import BLUE, ORANGE
+from functorch_artifact.figures import BLUE, ORANGE, Key
 
-SIDES: Final = (("Real", BLUE), ("Synthetic", ORANGE))
+COLOURS: Final = (BLUE, ORANGE)
+LEGEND: Final = (Key("Real", BLUE), Key("Synthetic", ORANGE))
 
 
 def signed(value: float) -> str:

@@ -30,7 +30,7 @@ from functorch_artifact.figures import (
 )
 from functorch_artifact.metrics.statistics import Floats
 from functorch_artifact.table_comparison.associations import CategoricalMeasure, NumericMeasure
-from functorch_artifact.table_comparison.drawing import SIDES, signed
+from functorch_artifact.table_comparison.drawing import COLOURS, LEGEND, signed
 from functorch_artifact.table_comparison.projection import Projection, neighbour_embedding
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def tsne(
     features = [projection.features(side.numbers, side.codes) for side in _thinned(comparison, n_rows)]
     panel = cloud(neighbour_embedding(features, perplexity, learning_rate, max_iter))
     x, y = (attrs.evolve(axis, ticks=(), note="") for axis in (panel.x, panel.y))
-    return sheet([attrs.evolve(panel, x=x, y=y, frame=False)], size=_PLANE, title="t-SNE of both tables", legend=SIDES)
+    return sheet([attrs.evolve(panel, x=x, y=y, frame=False)], size=_PLANE, title="t-SNE of both tables", legend=LEGEND)
 
 
 def heatmaps(
@@ -144,9 +144,8 @@ def heatmaps(
     difference = synthetic - real
     names = [shorten(name) for name in comparison.spec.columns]
     x, y = named(names, slanted=True), named(names, downwards=True)
-    write = signed if len(names) <= _MOST_LABELLED else None
     return [
-        Panel(x, y, [Cells(matrix, colours, limit, write)], title, bar=True, frame=False)
+        Panel(x, y, [Cells(matrix, colours, limit, _texts(matrix))], title, bar=True, frame=False)
         for title, matrix, colours, limit in (
             ("Real", real, "RdBu_r", 1.0),
             ("Synthetic", synthetic, "RdBu_r", 1.0),
@@ -175,7 +174,7 @@ def alignment(comparison: Comparison, statistic: str) -> Panel:
     if shown:
         marks += [
             Line(np.array(ends), np.array(ends), "#999999", 1.0),
-            Points(real, synthetic, SIDES[1][1], diameter=5.3),
+            Points(real, synthetic, COLOURS[1], diameter=5.3),
         ]
     else:
         marks.append(Words((x.low + x.high) / 2, (y.low + y.high) / 2, "no numeric column", colour=GREY, size=10.0))
@@ -183,7 +182,8 @@ def alignment(comparison: Comparison, statistic: str) -> Panel:
         marks.append(Words(x.low, y.high, f"{left_out} undefined", colour=GREY, along=0.0, across=1.2))
     if len(shown) <= _MOST_NAMED:
         for place, (name, (across, up)) in enumerate(shown.items()):
-            right = place % 2 == 0
+            # To either side in turn, but not out of the panel.
+            right = (place % 2 == 0 and x.places(across) < 0.7) or x.places(across) < 0.3
             shift = (0.07, -0.06) if right else (-0.07, 0.06)
             marks.append(Words(across, up, shorten(name), size=7.0, along=0.0 if right else 1.0, shift=shift))
     return Panel(x, y, marks)
@@ -210,7 +210,7 @@ def projected(comparison: Comparison, projection: Projection) -> Panel:
 def cloud(placed: Sequence[Floats]) -> Panel:
     """Show points of either side, float64 [n, 2] each."""
     points = np.concatenate(placed)
-    colours = np.repeat([colour for _, colour in SIDES], [len(each) for each in placed])
+    colours = np.repeat(COLOURS, [len(each) for each in placed])
     order = np.random.default_rng(0).permutation(len(points))  # so that neither side hides the other
     x, y = points[order].T
     return Panel(
@@ -221,13 +221,17 @@ def cloud(placed: Sequence[Floats]) -> Panel:
 
 
 def _projection_figure(comparison: Comparison, projection: Projection, what: str) -> Figure:
-    return sheet([projected(comparison, projection)], size=_PLANE, title=f"{what} of the real table", legend=SIDES)
+    return sheet([projected(comparison, projection)], size=_PLANE, title=f"{what} of the real table", legend=LEGEND)
 
 
 def _thinned(comparison: Comparison, n_rows: int) -> list[Side]:
     random = np.random.default_rng(0)
     sides = comparison.real, comparison.synthetic
     return [side.take(random.permutation(side.n_rows)[:n_rows]) for side in sides]
+
+
+def _texts(matrix: Floats) -> list[list[str]]:
+    return [list(map(signed, row)) for row in matrix.tolist()] if len(matrix) <= _MOST_LABELLED else []
 
 
 def _square(comparison: Comparison) -> tuple[float, float]:

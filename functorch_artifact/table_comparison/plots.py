@@ -27,7 +27,7 @@ from functorch_artifact.figures import (
     shorten,
 )
 from functorch_artifact.metrics.statistics import Floats
-from functorch_artifact.table_comparison.drawing import SIDES
+from functorch_artifact.table_comparison.drawing import COLOURS, LEGEND
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def density(comparison: Comparison, name: str) -> Panel:
     return Panel(
         linear(edges[0], edges[-1], margin=0.02),
         linear(0.0, _above(shares), "share of rows"),
-        [Steps(edges, share, colour, fill=0.3) for share, (_, colour) in zip(shares, SIDES, strict=True)],
+        [Steps(edges, share, colour, fill=0.3) for share, colour in zip(shares, COLOURS, strict=True)],
         _title(comparison, name),
     )
 
@@ -87,7 +87,7 @@ def cumulation(comparison: Comparison, name: str) -> Panel:
         low, *_, high = _histogram_edges(comparison.real.numbers[name], comparison.synthetic.numbers[name])
         x = linear(low, high)
         points = np.linspace(low, high, _N_POINTS)
-        for side, (_, colour), width in zip((comparison.real, comparison.synthetic), SIDES, _WIDTHS, strict=True):
+        for side, colour, width in zip((comparison.real, comparison.synthetic), COLOURS, _WIDTHS, strict=True):
             shares = np.searchsorted(side.sorted[name], points, side="right") / max(len(side.sorted[name]), 1)
             marks.append(Line(*_staircase(points, shares), colour, width))
     else:
@@ -96,7 +96,7 @@ def cumulation(comparison: Comparison, name: str) -> Panel:
         edges = np.linspace(-0.5, len(labels) - 0.5, len(labels) + 1)
         marks += [
             Steps(edges, share.cumsum(), colour, width, closed=False)
-            for share, (_, colour), width in zip(categories, SIDES, _WIDTHS, strict=True)
+            for share, colour, width in zip(categories, COLOURS, _WIDTHS, strict=True)
         ]
     return Panel(x, linear(0.0, 1.03, "cumulative share"), marks, _title(comparison, name))
 
@@ -109,7 +109,7 @@ def _bars(comparison: Comparison, name: str) -> Panel:
         named(labels, downwards=True, grid=False),
         [
             Boxes(0.0, share, places + offset - 0.2, places + offset + 0.2, colour)
-            for share, offset, (_, colour) in zip(shares, (-0.2, 0.2), SIDES, strict=True)
+            for share, offset, colour in zip(shares, (-0.2, 0.2), COLOURS, strict=True)
         ],
         _title(comparison, name),
     )
@@ -122,12 +122,12 @@ def _together(comparison: Comparison, title: str, panel: Callable[[Comparison, s
         size=_TOGETHER,
         n_columns=min(len(names), 4) if len(names) != 5 else 3,
         title=title,
-        legend=SIDES,
+        legend=LEGEND,
     )
 
 
 def _one_by_one(comparison: Comparison, panel: Callable[[Comparison, str], Panel]) -> dict[str, Figure]:
-    return {name: sheet([panel(comparison, name)], size=_ALONE, legend=SIDES) for name in comparison.spec.columns}
+    return {name: sheet([panel(comparison, name)], size=_ALONE, legend=LEGEND) for name in comparison.spec.columns}
 
 
 def _above(shares: Floats | Sequence[Floats]) -> float:

@@ -268,7 +268,10 @@ class _Loop:
 
     def _tell_builds(self) -> None:
         builds = explain(self._step).builds
+        asked = self._program.mode
         for build in builds[self._n_told :]:
+            if build.mode == asked and build.seconds < 1:
+                continue  # as everybody expects
             told = f"steps on {build.batch} run {build.mode}: {build.why}; built in {build.seconds:.1f} s"
             self._reporter.say(told)
         self._n_told = len(builds)

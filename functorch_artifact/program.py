@@ -59,7 +59,8 @@ class Program:
         on_callback_error: whether a callback that raises ends the run or is a warning.
         evaluate: the model that is validated, tracked and returned: the one of the latest step, or,
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
-        mode: how steps run: `eager`, `captured`, `compiled`, `cudagraph` or `auto`; see `compile`.
+        mode: how steps run: `eager`, `captured`, `compiled`, `cudagraph` or `auto`; see `compile`. A
+            model that cannot be traced runs as it is, with one warning.
         purity: `check` watches every step, fold, stopper, tracker and optimizer for effects, at several
             times the cost, and runs steps eagerly; what is not pure is named in a `PurityError`. See
             `functorch_artifact.purity`. `trust` does not look.
@@ -90,7 +91,7 @@ class Program:
     nonfinite_scores: NonfinitePolicy = "record"
     on_callback_error: Literal["raise", "warn"] = "raise"
     evaluate: Literal["latest", "ema"] = "latest"
-    mode: Mode = "eager"
+    mode: Mode = "captured"
     precision: Precision = "fp32"
     purity: Literal["trust", "check"] = "trust"
     stopper_data: Callable[[TrainState], Any] | None = None

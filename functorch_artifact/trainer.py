@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from functorch_artifact.background import Choice
 from functorch_artifact.callbacks import CheckpointCallback
+from functorch_artifact.compiling import Mode
 from functorch_artifact.contracts import ModelInputT, ModelOutputT, ModelT
 from functorch_artifact.data import DataLoader
 from functorch_artifact.driver import fit
@@ -72,6 +73,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         nonfinite_scores: NonfinitePolicy = "record",
         on_callback_error: Literal["raise", "warn"] = "raise",
         evaluate: Literal["latest", "ema"] = "latest",
+        mode: Mode = "captured",
         precision: Precision = "fp32",
     ) -> Self:
         """Build the trainer of a model.
@@ -90,6 +92,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             nonfinite_scores: what happens at a score that is not finite; see `Program`.
             on_callback_error: whether a callback that raises ends the run or is a warning.
             evaluate: the model that is validated, tracked and returned; see `Program`.
+            mode: how steps run; see `Program`.
             precision: what the model is computed in; see `train_step`.
 
         Raises:
@@ -125,6 +128,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             nonfinite_scores=nonfinite_scores,
             on_callback_error=on_callback_error,
             evaluate=evaluate,
+            mode=mode,
             precision=precision,
             stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
             criterion=trainer._ask_criterion if trainer._overrides("_get_model_tracking_criterion") else None,

@@ -29,6 +29,7 @@ def program(optimizer, stopper, tracker):
         stopper=stopper,
         tracker=tracker,
         loader_routines=[fa.DataLoaderRoutine(loader, [fa.ValLossCallback()], split="VALIDATION")],
+        mode="eager",
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 import functorch_artifact as fa
 from functorch_artifact import callbacks, checkpoint, folds, optimizers, records, tracking, trees
 from functorch_artifact.callbacks import BatchLossCallback, CheckpointCallback, TrainLossCallback, ValLossCallback
+from functorch_artifact.compiling import CompileWarning
 from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning, ScoreWarning
 from functorch_artifact.errors import (
     CallbackError,
@@ -419,3 +420,27 @@ def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(capsys):
     assert [line.split()[:2] for line in lines[:2]] == [["epoch", "1"], ["epoch", "2"]]
     assert "VAL_LOSS" in lines[0]
     assert lines[2] == "stopped: the run has reached its bound of 2 epochs"
+
+
+class Branching(torch.nn.Module):
+    """Decides by a value, which cannot be traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 1)
+
+    def forward(self, batch):
+        out = self.linear(batch["x"])
+        return {"loss": out.square().mean() if out.sum() > 0 else out.abs().mean()}
+
+
+def test_a_model_that_cannot_be_traced_runs_as_it_is_and_says_so_once():
+    rows = fa.DataLoader(fa.ResidentDataset({"x": torch.randn(8, 3)}), batch_size=4)
+    parts = {"model": Branching(), "train_loader": rows, "loader_routines": [], "tracker": None}
+    held = program(**parts, stopper=fa.EpochBoundStopper(3))
+    assert held.mode == "captured"
+    with pytest.warns(CompileWarning) as told:
+        result = fit(held)
+    assert ["runs as it is, in mode 'eager'" in str(each.message) for each in told] == [True]
+    expected = fit(program(**parts, stopper=fa.EpochBoundStopper(3), mode="eager"))
+    assert trees.digest(result.state) == trees.digest(expected.state)

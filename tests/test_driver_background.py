@@ -47,6 +47,7 @@ def run(routine, n_epochs=4, tracker=None, **options):
     program = fa.Program(
         model=Net(), optimizer=optimizers.sgd(0.1), train_loader=loader, stopper=fa.EpochBoundStopper(n_epochs),
         tracker=tracker, artifact_routines=[routine], on_callback_error=options.pop("policy", "raise"),
+        mode="eager",
     )  # fmt: skip
     result = fa.fit(program, tracking_client=client, progress=False, **options)
     return result, {(each.name, each.split, each.epoch, each.step): repr(each.value) for each in client.records}

@@ -49,6 +49,7 @@ def program(**changes):
         "tracker": fa.ScoreTracker("VAL_LOSS", mode="min"),
         "batch_routine": fa.BatchRoutine([fa.BatchLossCallback()]),
         "loader_routines": [fa.DataLoaderRoutine(loader(), [fa.ValLossCallback()], split="VALIDATION")],
+        "mode": "eager",
     }
     return fa.Program(**(parts | changes))
 

@@ -61,6 +61,7 @@ def program(**changes):
             fa.DataLoaderRoutine(loader, [callbacks.score("MAX", folds.max(lambda r: r.output["loss"]))]),
         ],
         "artifact_routines": [Shown(split="TEST")],
+        "mode": "eager",
     }
     return fa.Program(**(parts | changes))
 

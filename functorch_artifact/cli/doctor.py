@@ -90,7 +90,8 @@ def compiling() -> list[Fact]:
         Fact("cache", cache or "torch's own folder for temporary files; set TORCHINDUCTOR_CACHE_DIR to keep it")
     )
     others = "compiled, and auto where it pays" if works else "compiled and auto run as captured"
-    found.append(Fact("modes", f"eager (the default) and captured always; {others}"))
+    recorded = "cudagraph" if torch.cuda.is_available() else "cudagraph runs as captured"
+    found.append(Fact("modes", f"captured (the default) and eager always; {others}; {recorded}"))
     return found
 
 

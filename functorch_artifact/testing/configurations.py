@@ -218,6 +218,7 @@ def programs(*, max_n_epochs: int = 4) -> st.SearchStrategy[Program]:
                 DataLoaderRoutine(loader, [TrainLossCallback(period=draw(st.integers(1, 2)))], split="TRAIN"),
                 DataLoaderRoutine(draw(loaders()), [ValLossCallback()], split="VALIDATION"),
             ],
+            mode="eager",  # tracing takes longer than the run
         )
 
     return drawn()

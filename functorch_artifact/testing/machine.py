@@ -218,6 +218,7 @@ def small_program() -> Program:
             DataLoaderRoutine(loader, [TrainLossCallback()], split="TRAIN"),
             DataLoaderRoutine(loader, [ValLossCallback()], split="VALIDATION"),
         ],
+        mode="eager",
     )
 
 

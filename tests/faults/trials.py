@@ -81,6 +81,7 @@ def program(**changes):
         "batch_routine": fa.BatchRoutine([callbacks.BatchLossCallback(period=2)]),
         "loader_routines": [fa.DataLoaderRoutine(loader, [callbacks.ValLossCallback()], split="VALIDATION")],
         "artifact_routines": [Pictures()],
+        "mode": "eager",
     }
     return fa.Program(**(parts | changes))
 

@@ -88,11 +88,9 @@ def together(case: Case, members: int, chunk: int, mode: Mode) -> Callable[[], N
 
     def step() -> None:
         nonlocal taken
-        for place, state in enumerate(held):
-            held[place] = state = attrs.evolve(state)  # a shell of its own, whose memory may be reused
+        for place in range(len(held)):
             seeds = range(place * chunk, (place + 1) * chunk)
-            held[place], _ = joint([alone] * chunk, state, batch, {}, seeds, taken)
-            del state
+            held[place], _ = joint([alone] * chunk, held[place], batch, {}, seeds, taken)
         taken += 1
 
     return step

@@ -105,6 +105,16 @@ def test_a_number_that_loops_read_is_computed_once():
     assert int(n) == 4
 
 
+def test_so_is_a_number_of_each_member():
+    def function(x, n):
+        return [x / (0.5 ** n.double()).float()[:, None], n + 1]
+
+    module = lowering.write_back(lowering.capture(function, [torch.ones(3, 100), torch.arange(3)]), [0, 1])
+    assert [node.meta["val"].shape for node in module.graph.output_node().args[0]] == [(3,)]
+    module = lowering.write_back(lowering.capture(function, [torch.ones(3, 4), torch.arange(3)]), [0, 1])
+    assert module.graph.output_node().args[0] == []  # read by too few to be worth it
+
+
 def test_what_is_returned_twice_is_returned_twice():
     run, _ = lowering.generate(lowering.capture(lambda x: [x.sum(), x * x.sum(), x], [torch.ones(3)]), [torch.ones(3)])
     total, product, same = run([torch.ones(3)])

@@ -35,6 +35,8 @@ _INDUCTOR = {
     "unroll_reductions_threshold": 17,  # a sum of so few is vectorized along another axis
 }
 
+_FEW, _MANY = 1024, 16  # values that are computed beforehand for loops over at least so many times as many
+
 
 def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> fx.GraphModule:
     """Trace a function of tensors into a flat graph of torch's operations, gradients included.
@@ -281,20 +283,33 @@ def _fix_noise(graph: fx.Graph) -> None:
 
 
 def _numbers(graph: fx.Graph) -> list[fx.Node]:
-    """List the computed numbers that loops over tensors read, such as Adam's bias corrections.
+    """List the few values that loops over many read: Adam's bias corrections of a run, or of each member.
 
-    Inductor computes a number inside of each loop that reads it, powers and all, unless it is a result.
+    Inductor computes such a value inside of each loop that reads it, powers and all, unless it is a result.
     """
     return [
         node
         for node in graph.nodes
-        if node.op == "call_function" and _is_number(node) and not all(map(_is_number, node.users))
+        if node.op == "call_function"
+        and not _is_view(node)
+        and node.all_input_nodes
+        and 0 < _count(node) <= _FEW
+        and any(_count(reader) >= _MANY * _count(node) for reader in _readers(node))
     ]
 
 
-def _is_number(node: fx.Node) -> bool:
+def _readers(node: fx.Node) -> Iterator[fx.Node]:
+    for user in node.users:
+        yield from _readers(user) if _is_view(user) else (user,)
+
+
+def _is_view(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target.is_view
+
+
+def _count(node: fx.Node) -> int:
     value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.ndim == 0
+    return value.numel() if isinstance(value, Tensor) else 0
 
 
 def _memory(node: Any) -> int | None:

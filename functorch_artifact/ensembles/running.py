@@ -216,12 +216,11 @@ def _batches(loaders: list[Loader[Any]], epoch: int, seeds: list[int], device: t
         and isinstance(first.dataset, ResidentDataset)
         and all(each is first for each in loaders)
     ):
-        held = trees.to_device(first.dataset.tree, device)
+        held = first.dataset if first.dataset.device == device else first.dataset.on(device)
         orders = torch.stack([first.order(epoch, seed) for seed in seeds]).to(device)
-        for number in range(len(first)):
-            chosen = orders[:, number * first.batch_size : (number + 1) * first.batch_size]
-            flat = chosen.reshape(-1)
-            yield trees.map(lambda leaf: leaf.index_select(0, flat).unflatten(0, chosen.shape), held)  # noqa: B023
+        for chosen in torch.split(orders, first.batch_size, 1)[: len(first)]:
+            rows = held.select(chosen.reshape(-1))
+            yield trees.map(lambda leaf: leaf.unflatten(0, chosen.shape), rows)  # noqa: B023
         return
     for batches in zip(*(each.batches(epoch, seed) for each, seed in zip(loaders, seeds, strict=True)), strict=True):
         yield trees.to_device(stack(batches), device, non_blocking=True)

@@ -54,10 +54,11 @@ def association_matrix(
     matrix = np.eye(p + len(codes))
     scales = [_scale(column) for column in numbers]
     matrix[:p, :p] = _pearson(numbers, scales) if numeric == "PEARSON" else _by_rank(numbers, numeric)
+    sizes = [np.bincount(column) for column in codes]
     for j, column in enumerate(numbers):
         values, known = _standardise(column, *scales[j])
-        for i, coded in enumerate(codes):
-            matrix[j, p + i] = matrix[p + i, j] = _correlation_ratio(values, known, coded)
+        for i, (coded, counts) in enumerate(zip(codes, sizes, strict=True)):
+            matrix[j, p + i] = matrix[p + i, j] = _correlation_ratio(values, known, coded, counts)
     for i, left in enumerate(codes):
         for k, right in enumerate(codes[:i]):
             matrix[p + i, p + k], matrix[p + k, p + i] = _of_categories(left, right, categorical)
@@ -71,29 +72,43 @@ def _scale(column: Floats) -> tuple[float, float, float]:
     No measure depends on location and scale, and sums lose no digits on columns without them.
     """
     known = column[np.isfinite(column)]
-    if known.size == 0 or known.min() == known.max():
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if low == high:
         return 1.0, 0.0, 0.0
-    largest = float(np.abs(known).max())  # squares of huge values would overflow
-    known = known / largest
+    largest = max(-low, high)  # squares of huge values would overflow
+    known /= largest
     centre = float(known.mean())
     known -= centre
     return largest, centre, float(np.sqrt(known @ known / known.size))
 
 
-def _standardise(column: Floats, largest: float, centre: float, spread: float) -> tuple[Floats, Floats]:
-    """Centre and scale a column, 0 where unknown: (values, 1.0 where known), both float64 [n]."""
+def _standardise(column: Floats, largest: float, centre: float, spread: float) -> tuple[Floats, Floats | None]:
+    """Centre and scale a column, 0 where unknown; 1.0 where known, `None` if that is everywhere: float64 [n] each."""
     known = np.isfinite(column)
+    complete = bool(known.all())
     if spread == 0.0:
-        return np.zeros_like(column), known.astype(np.float64)
-    return np.where(known, (np.where(known, column, 0.0) / largest - centre) / spread, 0.0), known.astype(np.float64)
+        values = np.zeros_like(column)
+    else:
+        values = column / largest
+        values -= centre
+        values /= spread
+        if not complete:
+            values[~known] = 0.0
+    return values, None if complete else known.astype(np.float64)
 
 
-def _blocks(numbers: Sequence[Floats], scales: Sequence[tuple[float, float, float]]) -> Iterator[tuple[Floats, Floats]]:
+def _blocks(
+    numbers: Sequence[Floats], scales: Sequence[tuple[float, float, float]]
+) -> Iterator[tuple[Floats, Floats | None]]:
     for start in range(0, len(numbers[0]), _BLOCK):
         parts = [
             _standardise(column[start : start + _BLOCK], *scale) for column, scale in zip(numbers, scales, strict=True)
         ]
-        yield np.stack([values for values, _ in parts]), np.stack([known for _, known in parts])
+        values = np.stack([values for values, _ in parts])
+        if all(known is None for _, known in parts):
+            yield values, None
+        else:
+            yield values, np.stack([np.ones(values.shape[1]) if known is None else known for _, known in parts])
 
 
 def _pearson(numbers: Sequence[Floats], scales: Sequence[tuple[float, float, float]]) -> Floats:
@@ -102,9 +117,14 @@ def _pearson(numbers: Sequence[Floats], scales: Sequence[tuple[float, float, flo
     # Entry (i, j) of each is over the rows where both columns are known.
     counts, sums, squares, products = np.zeros((4, len(numbers), len(numbers)))
     for values, known in _blocks(numbers, scales):
-        counts += known @ known.T
-        sums += values @ known.T
-        squares += (values * values) @ known.T
+        if known is None:
+            counts += values.shape[1]
+            sums += values.sum(axis=1, keepdims=True)
+            squares += (values * values).sum(axis=1, keepdims=True)
+        else:
+            counts += known @ known.T
+            sums += values @ known.T
+            squares += (values * values) @ known.T
         products += values @ values.T
     counts = np.maximum(counts, 1.0)
     means, seconds = sums / counts, squares / counts
@@ -124,14 +144,16 @@ def _by_rank(numbers: Sequence[Floats], measure: NumericMeasure) -> Floats:
     return np.where(np.isnan(correlations), 0.0, correlations)
 
 
-def _correlation_ratio(values: Floats, known: Floats, codes: Ints) -> float:
-    counts = np.bincount(codes, weights=known)[1:]
+def _correlation_ratio(values: Floats, known: Floats | None, codes: Ints, rows: Ints) -> float:
+    """Measure eta of a standardised column and a categorical one, with so many rows of each code."""
+    counts = (rows if known is None else np.bincount(codes, weights=known))[1:]
     sums = np.bincount(codes, weights=values)[1:]
     seen = counts > 0
     if not seen.any():
         return 0.0
     offset = sums.sum() ** 2 / counts.sum()
-    second = float((values * values) @ (codes > 0))
+    coded = values[codes > 0] if rows[0] else values
+    second = float(coded @ coded)
     total = second - offset
     if total <= _NOISE * second:
         return 0.0
@@ -140,16 +162,14 @@ def _correlation_ratio(values: Floats, known: Floats, codes: Ints) -> float:
 
 
 def _of_categories(left: Ints, right: Ints, measure: CategoricalMeasure) -> tuple[float, float]:
-    both = (left > 0) & (right > 0)
-    if not both.all():
-        left, right = left[both], right[both]
-    rows, columns = np.bincount(left), np.bincount(right)
+    observed, row, column = _cells(left, right)
+    rows, columns = np.bincount(row, observed), np.bincount(column, observed)
     if min(np.count_nonzero(rows), np.count_nonzero(columns)) < 2:
         return 0.0, 0.0
-    observed, cells = _cells(left, right, len(rows), len(columns))
-    expected = rows[cells // len(columns)] * columns[cells % len(columns)] / len(left)
+    n = observed.sum()
+    expected = rows[row] * columns[column] / n
     if measure == "CRAMERS_V":
-        chi2_share = np.sum(observed**2 / (expected * len(left))) - 1.0
+        chi2_share = np.sum(observed**2 / (expected * n)) - 1.0
         smaller = min(np.count_nonzero(rows), np.count_nonzero(columns))
         v = float(np.sqrt(np.clip(chi2_share / (smaller - 1), 0.0, 1.0)))
         return v, v
@@ -157,16 +177,20 @@ def _of_categories(left: Ints, right: Ints, measure: CategoricalMeasure) -> tupl
     return float(np.clip(mutual / _entropy(rows), 0.0, 1.0)), float(np.clip(mutual / _entropy(columns), 0.0, 1.0))
 
 
-def _cells(left: Ints, right: Ints, n_rows: int, n_columns: int) -> tuple[Ints, Ints]:
-    """Count the cells of a contingency table that occur: (counts, flat places)."""
+def _cells(left: Ints, right: Ints) -> tuple[Ints, Ints, Ints]:
+    """Count the cells of a contingency table that occur, where both are known: (counts, rows, columns)."""
+    n_columns = int(right.max()) + 1
     places = left * n_columns + right
-    if n_rows * n_columns <= max(len(left), 1024):
+    if (int(left.max()) + 1) * n_columns <= max(len(left), 1024):
         counts = np.bincount(places)
         cells = np.flatnonzero(counts)
-        return counts[cells], cells
-    # A table of two columns of names would not fit into memory.
-    found, cells = pd.factorize(places)
-    return np.bincount(found), np.asarray(cells)
+        counts = counts[cells]
+    else:  # a table of two columns of names would not fit into memory
+        found, cells = pd.factorize(places)
+        counts = np.bincount(found)
+    rows, columns = np.divmod(np.asarray(cells), n_columns)
+    known = (rows > 0) & (columns > 0)
+    return counts[known], rows[known], columns[known]
 
 
 def _entropy(counts: Ints) -> float:

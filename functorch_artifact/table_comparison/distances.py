@@ -99,16 +99,17 @@ def quantile_edges(values: Floats, n_bins: int) -> Floats:
     if finite.size == 0:
         return np.empty(0)
     with np.errstate(over="ignore", invalid="ignore"):
-        edges = np.quantile(finite, np.linspace(0, 1, n_bins + 1))
+        # Sorting is far faster than what `quantile` does to values in disorder.
+        edges = np.quantile(np.sort(finite), np.linspace(0, 1, n_bins + 1))
         edges[-1] = np.nextafter(edges[-1], np.inf)
     return np.unique(edges)
 
 
 def bin_counts(values: Floats, edges: Floats) -> Ints:
     """Count values by bin, int64 [len(edges) + 2]: missing, below the first edge, ..., from the last on."""
-    missing = np.isnan(values)
-    bins = np.searchsorted(edges, values, side="right") + 1
-    return np.bincount(np.where(missing, 0, bins), minlength=len(edges) + 2)
+    known = np.sort(values[~np.isnan(values)])  # far faster than to look each of them up
+    ends = np.concatenate([[0], np.searchsorted(known, edges), [len(known)]])
+    return np.concatenate([[len(values) - len(known)], np.diff(ends)])
 
 
 def _shares(left: Ints, right: Ints) -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ import os
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, fx
 
 from functorch_artifact import keys, trees
+from functorch_artifact.optimizers import fused
 
 Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 """From a list of tensors, which it may empty, to the results."""
@@ -38,7 +39,11 @@ _INDUCTOR = {
 _FEW, _MANY = 1024, 16  # values that are computed beforehand for loops over at least so many times as many
 
 
-def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> fx.GraphModule:
+def capture(
+    function: Callable[..., Sequence[Tensor]],
+    leaves: Sequence[Tensor],
+    decompositions: Mapping[Any, Callable[..., Any]] | None = None,
+) -> fx.GraphModule:
     """Trace a function of tensors into a flat graph of torch's operations, gradients included.
 
     It is traced over fake tensors, so that reading a value fails. Over real ones it would succeed,
@@ -53,9 +58,17 @@ def capture(function: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor])
     if not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise TypeError("it has arguments that are not tensors")
     with _without_onednn():
-        module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
+        tracer = make_fx(function, dict(decompositions or {}), tracing_mode="fake", _allow_non_fake_inputs=True)
+        module = tracer(*leaves)
     _tidy(module.graph)
     module.recompile()
+    return module
+
+
+def in_single_operations(module: fx.GraphModule, leaves: Sequence[Tensor]) -> fx.GraphModule:
+    """Trace a graph again without the fused kernels that its functions called; a compiler fuses by itself."""
+    if any(node.target in fused.DECOMPOSITIONS for node in module.graph.nodes):
+        return capture(lambda *given: module(*given), leaves, fused.DECOMPOSITIONS)
     return module
 
 

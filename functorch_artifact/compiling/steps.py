@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from functorch_artifact import trees
-from functorch_artifact.compiling import donation, graphs, lowering, recording
+from functorch_artifact.compiling import donation, graphs, lowering, recording, reusing
 from functorch_artifact.compiling.builds import Build, Explanation, Mode, reason, warn
 from functorch_artifact.errors import BatchError, ConfigurationError
 from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, key_of, surroundings
@@ -203,6 +203,7 @@ class CompiledStep:
             return None
         n_operations, (spec, n_moving) = lowering.n_operations(module), results
         mode, why = self._choose(n_operations, trees.n_examples(batch), device_of(state))
+        traced, module = module, lowering.in_single_operations(module, leaves) if mode != "captured" else module
         if mode == "cudagraph":
             try:
                 recorded, made = self._record(module, arguments, spec, device_of(state), kind)
@@ -214,17 +215,19 @@ class CompiledStep:
                 warn(f"the step is not recorded as a CUDA graph and runs {mode}: {why}")
         written: list[int] = []
         run: lowering.Flat | None = None
+        places = _places(module, n_moving if donate else 0)
         if mode == "compiled":
             try:
-                places = _places(module, n_moving if donate else 0)
                 written = [place for place in places if place is not None]
                 code, found = lowering.generate(lowering.write_back(module, places), leaves)
                 run, why = _joined(code, places, len(leaves)), f"{why}, found compiled" if found else why
             except Exception as error:
                 warn(f"the step is not compiled and runs captured: {reason(error)}")
-                mode, why, written = "captured", reason(error), []
+                mode, why = "captured", reason(error)
         draws = lowering.draws(module)
-        run = run or lowering.replay(module)
+        if run is None:
+            written = reusing.reuse(traced, [place for place in places if place is not None])
+            run = lowering.replay(traced)
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
         return _Runner(run, spec, n_moving, written, draws)
 

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from functorch_artifact import trees
 from functorch_artifact.errors import OptimizerError
-from functorch_artifact.optimizers import rules
+from functorch_artifact.optimizers import fused, rules
 from functorch_artifact.optimizers.lifted_schedules import LiftedSchedule, from_torch_schedule
 from functorch_artifact.optimizers.opaque import from_opaque
 from functorch_artifact.optimizers.rule import Rule, from_rule
@@ -31,8 +31,8 @@ from functorch_artifact.optimizers.transformation import GradientTransformation,
 
 _RULES: Final[Mapping[type[Optimizer], tuple[Callable[..., Rule], tuple[str, ...]]]] = {
     optim.SGD: (rules.sgd, ("momentum", "dampening", "nesterov")),
-    optim.Adam: (rules.adam, ("betas", "eps", "amsgrad")),
-    optim.AdamW: (rules.adam, ("betas", "eps", "amsgrad")),
+    optim.Adam: (fused.adam, ("betas", "eps", "amsgrad", "fused")),
+    optim.AdamW: (fused.adam, ("betas", "eps", "amsgrad", "fused")),
     optim.NAdam: (rules.nadam, ("betas", "eps", "momentum_decay")),
     optim.RAdam: (rules.radam, ("betas", "eps")),
     optim.Adamax: (rules.adamax, ("betas", "eps")),
@@ -53,10 +53,11 @@ def from_torch(optimizer: Optimizer, schedule: LearningRate | LRScheduler | None
 
     Options, state and parameter groups are copied now; the optimizer is never touched. SGD, Adam,
     AdamW, NAdam, RAdam, Adamax, Adadelta, Adagrad, RMSprop, Rprop and ASGD trace, and on float32
-    and float64 CPU parameters their trajectory has the bits of torch's single-tensor code. The
-    flags foreach, fused and capturable choose other kernels of the same arithmetic and are not
-    followed; a learning rate that is a tensor counts as its float64 value. Any other class, and an
-    optimizer with hooks, runs in a private instance, which cannot be traced.
+    and float64 CPU parameters their trajectory has the bits of torch's single-tensor code, or of the
+    fused kernel if Adam or AdamW has `fused=True`. The flags foreach and capturable, and fused
+    elsewhere, choose other kernels of the same arithmetic and are not followed; a learning rate
+    that is a tensor counts as its float64 value. Any other class, and an optimizer with hooks, runs
+    in a private instance, which cannot be traced.
 
     `init(params)` gives each leaf to the group of the optimizer's parameter that it is, or whose
     memory it shares; so pass the model's own parameters, or their `detach()`. Leaves that no group

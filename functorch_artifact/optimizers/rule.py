@@ -50,12 +50,18 @@ class Rule:
             always with `lr`, to the numbers that `step` needs.
         step: from parameter, gradient, slots and scalars to the new parameter and slots.
         together: the same for all leaves at once, to the same bits, with fewer calls.
+        fused: the same in one kernel, to rounding: from parameters, gradients, slots, the step's number
+            (int64 []), the rate (float64 []), and the weight decay and whether it is decoupled.
     """
 
     slots: Callable[[Tensor], Slots]
     scalars: Callable[[Tensor, Scalars], Scalars]
     step: Callable[[Tensor, Tensor, Slots, Scalars], tuple[Tensor, Slots]]
     together: Callable[[list[Tensor], list[Tensor], Columns, Scalars], tuple[list[Tensor], Columns]] | None = None
+    fused: (
+        Callable[[list[Tensor], list[Tensor], Columns, Tensor, Tensor, float, bool], tuple[list[Tensor], Columns]]
+        | None
+    ) = None
 
 
 @node
@@ -108,23 +114,22 @@ def from_rule(
         steps = state.count + 1
         now = {name: rate.rate(state.rates[name]) for name, rate in rates.items()}
         decay = now.get("weight_decay", weight_decay)
-        numbers = {**rule.scalars(steps.to(torch.float64), now), "decay": 1 - now["lr"] * decay}
-        if isinstance(decay, Tensor):
-            numbers["weight_decay"] = decay
-        scalars = _Cast(numbers)
         columns = {name: structure.flatten_up_to(tree) for name, tree in state.slots.items()}
         grads = [delta(change, param) for param, change in zip(leaves, changes, strict=True)]
         if maximize:
             grads = [-grad for grad in grads]
-        if rule.together is not None and not isinstance(decay, Tensor) and _alike(leaves):
-            own = scalars.like(leaves[0])
+        at_once = not isinstance(decay, Tensor) and _alike(leaves)
+        if rule.fused is not None and at_once and now.keys() == {"lr"} and not _differentiated(leaves):
+            values, columns = rule.fused(leaves, grads, columns, steps, now["lr"], weight_decay, decoupled)
+        elif rule.together is not None and at_once:
+            own = _scalars(rule, steps, now, decay).like(leaves[0])
             if weight_decay and decoupled:
                 leaves = [leaf * own["decay"] for leaf in leaves]
             elif weight_decay:
                 grads = [grad.add(leaf, alpha=weight_decay) for grad, leaf in zip(grads, leaves, strict=True)]
             values, columns = rule.together(leaves, grads, columns, own)
         else:
-            values = []
+            values, scalars = [], _scalars(rule, steps, now, decay)
             for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
                 slots = {name: column[index] for name, column in columns.items()}
                 value, slots = _real(rule, param, grad, slots, scalars, decay, decoupled)
@@ -143,6 +148,15 @@ def from_rule(
         )
 
     return GradientTransformation(init, update, on_epoch)
+
+
+def _scalars(rule: Rule, count: Tensor, rates: Scalars, decay: float | Tensor) -> _Cast:
+    numbers = {**rule.scalars(count.to(torch.float64), rates), "decay": 1 - rates["lr"] * decay}
+    return _Cast({**numbers, "weight_decay": decay} if isinstance(decay, Tensor) else numbers)
+
+
+def _differentiated(leaves: list[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
 
 
 def _alike(leaves: list[Tensor]) -> bool:

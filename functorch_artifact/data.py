@@ -20,8 +20,8 @@ import torch
 import torch.utils.data as torch_data
 from torch import Tensor
 
-from functorch_artifact import keys, trees
-from functorch_artifact.contracts import T_co
+from functorch_artifact import feeding, keys, trees
+from functorch_artifact.contracts import Loader, T_co
 from functorch_artifact.errors import DataError
 
 _GATHERED_AT_ONCE: Final = 2**18  # bytes: few enough to be in the processor's cache still when their turn comes
@@ -150,10 +150,10 @@ class DataLoader(Generic[T_co]):
         shuffle: reorder the examples each epoch.
         drop_last: leave out the last batch where it would be smaller.
         device: where the batches are to be (None: where the dataset makes them). A resident
-            dataset is moved there at once.
+            dataset is moved there at once, if it takes at most half of the free memory there; other
+            batches are copied to CUDA through pinned memory, each while its predecessor is computed on.
         num_workers: processes that prepare the batches of a map-style dataset.
         collate: makes a batch of a list of examples; resident batches need none.
-        pin_memory: copy through pinned memory, without waiting, to a CUDA device.
 
     Raises:
         DataError: a combination that gives no batches, or that cannot work.
@@ -173,7 +173,6 @@ class DataLoader(Generic[T_co]):
     device: torch.device | str | None = None
     num_workers: int = 0
     collate: Callable[[list[Any]], Any] | None = None
-    pin_memory: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not hasattr(self.dataset, "__len__"):
@@ -214,21 +213,38 @@ class DataLoader(Generic[T_co]):
             tensors: Any = self.dataset
             object.__setattr__(self, "dataset", ResidentDataset(tensors.tensors))
         if self.device is not None and isinstance(self.dataset, ResidentDataset):
-            object.__setattr__(self, "dataset", self.dataset.on(self.device))
+            device, dataset = feeding.exact(self.device), self.dataset
+            if dataset.device != device and feeding.fits(dataset.tree, device):
+                object.__setattr__(self, "dataset", dataset.on(device))
 
     @property
     def feeding(self) -> str:
         """Say how batches are made, e.g. `gathered from tensors on cpu`."""
+        made = f"collated from examples in {self.num_workers or 'no'} worker processes"
         if isinstance(self.dataset, ResidentDataset):
-            return f"gathered from tensors on {self.dataset.device}"
-        return f"collated from examples in {self.num_workers or 'no'} worker processes"
+            made = f"gathered from tensors on {self.dataset.device}"
+        if not self._copied:
+            return made
+        ahead = ", one batch ahead" if self._on_cuda else ""
+        return f"{made}, copied to {self.device}{ahead}"
 
     @property
     def placed(self) -> torch.device | None:
         """The device that every batch is on, if that is known before there is one."""
         if self.device is None and isinstance(self.dataset, ResidentDataset):
             return self.dataset.device
-        return None if self.device is None else torch.device(self.device)
+        return None if self.device is None else feeding.exact(self.device)
+
+    @property
+    def _copied(self) -> bool:
+        """Whether batches are made elsewhere than they are to be."""
+        if self.device is None:
+            return False
+        return not isinstance(self.dataset, ResidentDataset) or self.dataset.device != feeding.exact(self.device)
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.device is not None and torch.device(self.device).type == "cuda"
 
     @property
     def _n(self) -> int:
@@ -266,9 +282,7 @@ class DataLoader(Generic[T_co]):
             batches = islice(self._streamed(keys.derive(seed, "examples", epoch)), start, None)
         else:
             batches = self._prepared(epoch, seed, start)
-        if self.device is None or isinstance(self.dataset, ResidentDataset):
-            return batches
-        return (trees.to_device(batch, self.device, non_blocking=self.pin_memory) for batch in batches)
+        return batches if self.device is None or not self._copied else feeding.on_device(batches, self.device)
 
     def stacks(self, epoch: int, seed: int, steps: int) -> Iterator[T_co]:
         """Iterate over the same batches in stacks of `steps` (leaves [steps, batch, ...]).
@@ -277,7 +291,7 @@ class DataLoader(Generic[T_co]):
         resident dataset is gathered once a stack. For steps compiled with `steps`.
         """
         stack: list[T_co] = []
-        if isinstance(self.dataset, ResidentDataset):
+        if isinstance(self.dataset, ResidentDataset) and not self._copied:
             whole = self._n // self.batch_size * self.batch_size
             order = self.order(epoch, seed).to(self.dataset.device)
             for rows in torch.split(order[:whole], self.batch_size * steps) if whole else ():
@@ -327,7 +341,7 @@ class DataLoader(Generic[T_co]):
             batch_sampler=[indices.tolist() for indices in self._slices(self.order(epoch, seed), start)],
             num_workers=self.num_workers,
             collate_fn=self.collate or collate,
-            pin_memory=self.pin_memory and self.device is not None and torch.device(self.device).type == "cuda",
+            pin_memory=self._on_cuda,  # with workers, in a thread of torch's own
             generator=keys.generator(key),  # else each epoch would draw from the global one
         )
         try:
@@ -346,6 +360,26 @@ class DataLoader(Generic[T_co]):
 def _died(error: Exception) -> bool:
     """Tell a worker that is gone from an exception of the dataset's, which torch marks as caught in a worker."""
     return "exited unexpectedly" in str(error) or (not isinstance(error, RuntimeError) and "Caught" not in str(error))
+
+
+def placing(device: torch.device) -> Callable[[Loader[Any]], Loader[Any]]:
+    """Make what puts the loaders of a run on its device: each table once, however many loaders read it.
+
+    Loaders that were told where their batches are to be, and those that are not `DataLoader`s, stay.
+    """
+    loaders: dict[int, tuple[Loader[Any], Loader[Any]]] = {}  # the first keeps its identity from being reused
+    tables: dict[int, Any] = {}
+
+    def place(loader: Loader[Any]) -> Loader[Any]:
+        if not isinstance(loader, DataLoader) or loader.device is not None or device.type == "cpu":
+            return loader
+        if id(loader) not in loaders:
+            held = attrs.evolve(loader, dataset=tables.get(id(loader.dataset), loader.dataset), device=device)
+            tables[id(loader.dataset)] = held.dataset
+            loaders[id(loader)] = (loader, held)
+        return loaders[id(loader)][1]
+
+    return place
 
 
 def _stacked(batches: list[T_co]) -> T_co:

@@ -21,6 +21,7 @@ from functorch_artifact import purity, trees
 from functorch_artifact.background import Choice, opened
 from functorch_artifact.compiling import CompiledStep, explain
 from functorch_artifact.contracts import BatchResult
+from functorch_artifact.data import DataLoader, placing
 from functorch_artifact.errors import CallbackError, ConfigurationError, DataError
 from functorch_artifact.finiteness import nonfinite_loss, nonfinite_parameter
 from functorch_artifact.fs import DISK, Fs
@@ -126,7 +127,10 @@ def fit(
         delivery.open(info)
         helper = stack.enter_context(opened(background))
         with Interrupts() as interrupts, purity.checking(program.purity == "check"):
-            loop = _Loop(program, store, delivery, reporter, interrupts, helper)
+            placed = program.with_loaders(placing(device_of(state)))
+            if isinstance(placed.train_loader, DataLoader) and placed is not program:
+                reporter.say(f"batches are {placed.train_loader.feeding}")
+            loop = _Loop(placed, store, delivery, reporter, interrupts, helper)
             state, reason = loop.run(state, finished)
         for name in program.scores_read:
             if len(state.scores) and name not in state.scores.names:

@@ -178,6 +178,15 @@ class Program:
         by_stopper = () if self.stopper_data else self.stopper.score_names
         return by_stopper + (() if self.criterion or self.tracker is None else self.tracker.score_names)
 
+    def with_loaders(self, change: Callable[[Loader[Any]], Loader[Any]]) -> Program:
+        """Make the same program over other loaders for the same batches, such as those on another device."""
+        train = change(self.train_loader)
+        routines = [(each, change(each.data_loader)) for each in self.loader_routines]
+        if train is self.train_loader and all(loader is each.data_loader for each, loader in routines):
+            return self
+        changed = [attrs.evolve(each, data_loader=loader) for each, loader in routines]
+        return attrs.evolve(self, train_loader=train, loader_routines=changed)
+
     def init(self) -> TrainState:
         """Make the state before the first step."""
         return steps.init(

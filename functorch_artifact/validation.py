@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import torch
 
-from functorch_artifact import keys, trees
+from functorch_artifact import feeding, keys, trees
 from functorch_artifact.contracts import BatchResult, Loader
-from functorch_artifact.data import DataLoader
+from functorch_artifact.data import DataLoader, placing
 from functorch_artifact.model import Variables
 from functorch_artifact.program import Program
 from functorch_artifact.records import TrackingClient
@@ -31,6 +31,7 @@ def evaluate(program: Program, variables: HasVariables) -> Outcome:
     are marked as of epoch and step 0.
     """
     held = Variables(variables.params, variables.frozen, variables.buffers)
+    program = program.with_loaders(placing(device_of(held)))
     outcomes = [outcome for _, _, outcome in validate(program, held, 0, 0, only_due=False)]
     return Outcome(
         tuple(record for outcome in outcomes for record in outcome.records),
@@ -100,6 +101,4 @@ def batches_on(device: torch.device, loader: Loader[Any], epoch: int, seed: int,
         batches, placed = loader.batches(epoch, seed, start), loader.placed
     else:
         batches, placed = islice(loader.batches(epoch, seed), start, None), None
-    if placed == device:
-        return batches
-    return (trees.to_device(batch, device, non_blocking=True) for batch in batches)
+    return batches if placed == device else feeding.on_device(batches, device)

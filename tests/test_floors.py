@@ -25,7 +25,7 @@ FLOORS = {
     3: {"artifacts", "callbacks", "model_tracking", "stoppers"},
     4: {"routines", "step"},
     5: {"compiling", "predictions"},
-    6: {"binary_classification", "classification", "fs", "program", "table_comparison"},
+    6: {"binary_classification", "classification", "feeding", "fs", "program", "table_comparison"},
     7: {"background", "checkpoint", "data", "progress", "tracking"},
     8: {"runs", "validation"},
     9: {"driver"},

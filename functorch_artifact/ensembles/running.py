@@ -18,7 +18,7 @@ from torch import Tensor
 from functorch_artifact import trees
 from functorch_artifact.compiling import Mode
 from functorch_artifact.contracts import BatchResult, Loader
-from functorch_artifact.data import DataLoader, ResidentDataset
+from functorch_artifact.data import DataLoader, ResidentDataset, placing
 from functorch_artifact.driver import CallbackWarning, NonfiniteLossWarning
 from functorch_artifact.ensembles.vectorized import JointStep, moving, stack, unstack
 from functorch_artifact.errors import CallbackError, DataError
@@ -102,7 +102,8 @@ class _Run:
         self.hyperparameters, self.joint, self.chunk_size = hyperparameters, joint, chunk_size
         self.reporter = Progress(progress, len(first.train_loader))
         self.members = []
-        for index, program in enumerate(programs):
+        place = placing(device_of(first.model.variables))
+        for index, program in enumerate(each.with_loaders(place) for each in programs):
             found = () if tracking_client is None else tracking_client(index)
             clients = (found,) if isinstance(found, TrackingClient) else tuple(found)
             self.members.append(_Member(index, program, program.init(), clients))
@@ -223,7 +224,7 @@ def _batches(loaders: list[Loader[Any]], epoch: int, seeds: list[int], device: t
             yield trees.map(lambda leaf: leaf.unflatten(0, chosen.shape), rows)  # noqa: B023
         return
     for batches in zip(*(each.batches(epoch, seed) for each, seed in zip(loaders, seeds, strict=True)), strict=True):
-        yield trees.to_device(stack(batches), device, non_blocking=True)
+        yield trees.to_device(stack(batches), device)
 
 
 def _observe(

@@ -55,8 +55,36 @@ Choice: TypeAlias = "routines.Background | Executor | Literal['process'] | None"
 """Who computes artifacts that can wait: one process, an executor, something else, or nobody."""
 
 
+class AtOnce:
+    """Compute each task when it is submitted: a background that nobody has to wait for.
+
+    Example:
+        >>> from functorch_artifact.records import Score
+        >>> pending = AtOnce().submit(Task((("TWO", lambda: Score(2.0)),), epoch=3, step=30, split=None), ())
+        >>> pending.epoch, pending.done(), pending.result().scores
+        (3, True, {'TWO': 2.0})
+    """
+
+    def submit(self, task: Task, shared: Iterable[object]) -> _Computed:
+        """Compute a task; see `routines.Background`."""
+        return _Computed(task.epoch, task.step, task())
+
+
+@attrs.frozen(eq=False)
+class _Computed:
+    epoch: int
+    step: int
+    outcome: Outcome
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Outcome:
+        return self.outcome
+
+
 @contextmanager
-def opened(choice: Choice) -> Iterator[routines.Background | None]:
+def opened(choice: Choice) -> Iterator[routines.Background]:
     """Make who was chosen ready, and shut down at the end what was started here."""
     if choice == "process":
         with Background() as made:
@@ -65,7 +93,7 @@ def opened(choice: Choice) -> Iterator[routines.Background | None]:
         with Background(choice) as made:
             yield made
     else:
-        yield choice
+        yield AtOnce() if choice is None else choice
 
 
 class Background:

@@ -7,8 +7,9 @@ Floor 9.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -139,7 +140,8 @@ def fit(
             store.finish(reason)
         reporter.say(f"stopped: {reason}")
         owed = tuple(delivery.close())
-    return FitResult(program, state, reason, tuple(loop.failures), None if store is None else store.path, owed)
+    path = None if store is None else store.path
+    return FitResult(program, state, reason, tuple(loop.failures), path, owed, loop.late)
 
 
 @attrs.define(eq=False)
@@ -179,9 +181,10 @@ class _Loop:
         delivery: Delivery,
         reporter: Progress,
         interrupts: Interrupts,
-        background: Background | None,
+        background: Background,
     ) -> None:
         self.failures: list[Failure] = []
+        self.late: dict[tuple[int, str], Mapping[str, float]] = {}
         self._program = program
         self._step: TrainStep | CompiledStep = program.compiled_step()
         self._store = store
@@ -190,6 +193,7 @@ class _Loop:
         self._interrupts = interrupts
         self._background = background
         self._later: list[_Later] = []
+        self._deciding: frozenset[str] = frozenset()  # scores that cannot wait
         self._saved: tuple[int, int] | None = None  # the position of the latest checkpoint
         self._n_told = 0  # builds of the step
 
@@ -198,6 +202,10 @@ class _Loop:
 
         A run that has `finished`, for the reason given, only has its last artifacts completed.
         """
+        self._deciding = self._program.scores_deciding(state)
+        if self._store is not None:
+            for (epoch, part), found in self._store.late_scores(int(state.epoch)).items():
+                self._came_late(epoch, part, found)
         self._repeat_artifacts(state)
         verdict = self._verdict(state) if finished is None else Stop(finished)
         while not isinstance(verdict, Stop):
@@ -251,7 +259,7 @@ class _Loop:
         validated: list[tuple[TrackingClient | None, Outcome]] = []
         later: list[_Later] = []
         for name, client, outcome in validate(
-            program, program.evaluated(state), epoch, step, executor=self._background
+            program, program.evaluated(state), epoch, step, executor=self._background, needed=self._deciding
         ):
             validated.append((client, outcome))
             later += [_Later(f"{name}:{number}", client, pending) for number, pending in enumerate(outcome.pending)]
@@ -365,10 +373,15 @@ class _Loop:
                 outcome = each.pending.result()
                 failures += outcome.failures
                 failures += self._commit(epoch, step, self._part(each.part, step, [(each.client, outcome)]))
+                self._came_late(epoch, each.part, outcome.scores)
             else:
                 left.append(each)
         self._later = left
         self._judge_failures(failures)
+
+    def _came_late(self, epoch: int, part: str, found: Mapping[str, float]) -> None:
+        skips = self._program.nonfinite_scores == "skip"
+        self.late[epoch, part] = {name: value for name, value in found.items() if not skips or math.isfinite(value)}
 
     def _repeat_artifacts(self, state: TrainState) -> None:
         """Compute again the artifacts of the epoch just resumed from that were still being computed."""
@@ -377,7 +390,13 @@ class _Loop:
         for name in sorted({part.rpartition(":")[0] for part in parts if part.startswith("artifacts:")}):
             index = int(name.partition(":")[2])
             for _, client, outcome in validate_artifacts(
-                self._program, self._program.evaluated(state), epoch, step, [index], executor=self._background
+                self._program,
+                self._program.evaluated(state),
+                epoch,
+                step,
+                [index],
+                executor=self._background,
+                needed=self._deciding,
             ):
                 self._later += [_Later(f"{name}:{n}", client, each) for n, each in enumerate(outcome.pending)]
                 if not outcome.pending:

@@ -25,6 +25,7 @@ from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, ema_params
 from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
+from functorch_artifact.scores import read_by
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
 from functorch_artifact.stoppers import EarlyStopper, Stop, StopperUpdateData
 
@@ -186,6 +187,18 @@ class Program:
             return self
         changed = [attrs.evolve(each, data_loader=loader) for each, loader in routines]
         return attrs.evolve(self, train_loader=train, loader_routines=changed)
+
+    def scores_deciding(self, state: TrainState) -> frozenset[str]:
+        """Name the scores by which anything is decided at the end of an epoch, in this state.
+
+        All of them, where a function is told the whole state, or a score that is not finite ends
+        the run; else those that stopper, tracker and learning rate read.
+        """
+        told = self.stopper_data is not None or self.criterion is not None
+        if told or self.nonfinite_scores in ("raise", "stop"):
+            return frozenset(self.score_names)
+        by_rate = read_by(lambda scores: self.optimizer.on_epoch(state.opt_state, scores), self.score_names)
+        return by_rate.union(self.scores_read)
 
     def init(self) -> TrainState:
         """Make the state before the first step."""

@@ -1,6 +1,7 @@
 """What each epoch scored, as one immutable table: a row an epoch, a column a score.
 
-Belongs here: `ScoreCache`, how rows enter it and how they are read. Does not: computing scores
+Belongs here: `ScoreCache`, how rows enter it and how they are read; which of them a function reads.
+Does not: computing scores
 (`callbacks`), acting on them (`stoppers`, `model_tracking`), storing them (`tracking`).
 Floor 2.
 
@@ -12,8 +13,9 @@ for both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -145,3 +147,42 @@ class ScoreCache:
     def _row(self, i: int) -> dict[str, float]:
         cells = zip(self.names, self.values[i].tolist(), self.logged[i].tolist(), strict=True)
         return {name: value for name, value, logged in cells if logged}
+
+
+class _Noting(Mapping[str, float]):
+    """No scores at all, and a note of what is asked for; whoever goes through them asks for all."""
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self.known = known
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> float:
+        self.asked.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self.asked.update(self.known)
+        return iter(())
+
+    def __len__(self) -> int:
+        self.asked.update(self.known)
+        return 0
+
+
+def read_by(function: Callable[[Mapping[str, float]], Any], known: tuple[str, ...]) -> frozenset[str]:
+    """Find out which scores a pure function reads, by calling it where there are none.
+
+    Args:
+        function: takes an epoch's scores by name.
+        known: the names of all there may be, for a function that goes through them.
+
+    Example:
+        >>> sorted(read_by(lambda scores: scores.get("VAL_LOSS", 0.0), ("VAL_LOSS", "ACCURACY")))
+        ['VAL_LOSS']
+        >>> sorted(read_by(lambda scores: min(scores.values()), ("VAL_LOSS", "ACCURACY")))
+        ['ACCURACY', 'VAL_LOSS']
+    """
+    noting = _Noting(known)
+    with suppress(Exception):  # it may insist on a score; that it asked for it is noted
+        function(noting)
+    return frozenset(noting.asked)

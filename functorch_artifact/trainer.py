@@ -32,7 +32,7 @@ from functorch_artifact.program import Program
 from functorch_artifact.records import TrackingClient
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine
 from functorch_artifact.runs.directory import Resume
-from functorch_artifact.runs.result import FitResult
+from functorch_artifact.runs.result import FitResult, LateScores, joined
 from functorch_artifact.step import NonfinitePolicy, TrainState
 from functorch_artifact.stoppers import EarlyStopper, StopperUpdateData, StopperUpdateDataT
 from functorch_artifact.tracking import AnyClient
@@ -133,7 +133,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
             criterion=trainer._ask_criterion if trainer._overrides("_get_model_tracking_criterion") else None,
         )
-        trainer._state = trainer._program.init()
+        trainer._state, trainer._late = trainer._program.init(), {}
         return trainer
 
     @final
@@ -149,6 +149,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             background=background,
         )
         self._state = result.state
+        self._late = {**self._late, **result.late}
         return result
 
     @final
@@ -171,8 +172,8 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
     @final
     @property
     def epoch_scores(self) -> pd.DataFrame:
-        """The scores of all epochs, indexed by epoch."""
-        return self._state.scores.to_frame()
+        """The scores of all epochs, indexed by epoch; those that came late once training has ended."""
+        return joined(self._state.scores, self._late)
 
     @final
     @property
@@ -243,6 +244,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
 
     _program: Program
     _state: TrainState
+    _late: LateScores
     _run: str | Path | None
     _resume: Resume
     _tracking_client: AnyClient | Sequence[AnyClient] | None

@@ -7,7 +7,7 @@ Floor 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -47,8 +47,19 @@ def validate(
     *,
     only_due: bool = True,
     executor: Background | None = None,
+    needed: Collection[str] = (),
 ) -> Iterator[tuple[str, TrackingClient | None, Outcome]]:
     """Run a program's loader and artifact routines on a model.
+
+    Args:
+        program: what to run.
+        variables: the model.
+        epoch: the epoch that the records belong to.
+        step: the step that the records belong to.
+        only_due: whether to leave out what is not due at the epoch.
+        executor: who computes what can wait, which then is pending in the outcomes; by default
+            nothing waits.
+        needed: scores that cannot wait, for somebody decides by them.
 
     Yields:
         The name of an artifact routine, `artifacts:INDEX` (empty for loader routines), the client
@@ -59,7 +70,7 @@ def validate(
             results = _evaluated(program, variables, routine.data_loader)
             yield "", routine.tracking_client, routine.run(results, epoch, step, only_due=only_due)
     due = [i for i, routine in enumerate(program.artifact_routines) if not only_due or routine.due(epoch)]
-    yield from validate_artifacts(program, variables, epoch, step, due, executor=executor)
+    yield from validate_artifacts(program, variables, epoch, step, due, executor=executor, needed=needed)
 
 
 def validate_artifacts(
@@ -70,13 +81,12 @@ def validate_artifacts(
     indices: Sequence[int],
     *,
     executor: Background | None = None,
+    needed: Collection[str] = (),
 ) -> Iterator[tuple[str, TrackingClient | None, Outcome]]:
     """Run the artifact routines at some indices on a model; see `validate`."""
     if not indices:
         return
     model = program.model.bind(variables)
-    decides_otherwise = program.stopper_data is not None or program.criterion is not None
-    needed = program.score_names if decides_otherwise else program.scores_read
     for index in indices:
         routine = program.artifact_routines[index]
         # The same key at every epoch: scores of different epochs differ by the model alone.

@@ -3,11 +3,12 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pytest
 import torch
 
 import functorch_artifact as fa
-from functorch_artifact import optimizers, records, tracking
+from functorch_artifact import optimizers, records, tracking, trees
 from functorch_artifact.errors import CallbackError
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -40,15 +41,16 @@ class Weights(fa.ArtifactRoutine[Net]):
         yield "LATE", lambda: records.Score(float(epoch))
 
 
-def run(routine, n_epochs=4, tracker=None, **options):
+def run(routine, n_epochs=4, tracker=None, program=None, **options):
     torch.manual_seed(0)
     client = tracking.InMemory()
     loader = fa.DataLoader(fa.ResidentDataset({"x": torch.randn(8, 2)}), batch_size=4)
-    program = fa.Program(
-        model=Net(), optimizer=optimizers.sgd(0.1), train_loader=loader, stopper=fa.EpochBoundStopper(n_epochs),
-        tracker=tracker, artifact_routines=[routine], on_callback_error=options.pop("policy", "raise"),
-        mode="eager",
-    )  # fmt: skip
+    arguments = {
+        "model": Net(), "optimizer": optimizers.sgd(0.1), "train_loader": loader,
+        "stopper": fa.EpochBoundStopper(n_epochs), "tracker": tracker, "artifact_routines": [routine],
+        "on_callback_error": options.pop("policy", "raise"), "mode": "eager",
+    }  # fmt: skip
+    program = fa.Program(**{**arguments, **(program or {})})
     result = fa.fit(program, tracking_client=client, progress=False, **options)
     return result, {(each.name, each.split, each.epoch, each.step): repr(each.value) for each in client.records}
 
@@ -66,8 +68,103 @@ def test_records_are_those_of_a_run_that_waits_for_them():
 def test_a_score_that_somebody_decides_by_does_not_wait():
     result, _ = run(Weights(), tracker=fa.ScoreTracker("LATE", mode="max"))
     assert int(result.best.epoch) == 4
-    assert "LATE" in result.scores.columns
-    assert "LATE" not in run(Weights())[0].scores.columns
+    assert result.state.scores.column("LATE") == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+    assert "LATE" not in run(Weights())[0].state.scores.names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stopper_data": lambda state: fa.StopperUpdateData(int(state.epoch), state.scores.latest())},
+        {"optimizer": optimizers.sgd(optimizers.schedules.reduce_on_plateau(0.1, score="LATE"))},
+        {"nonfinite_scores": "stop"},
+    ],
+    ids=["told the state", "read by the rate", "may end the run"],
+)
+def test_a_score_that_something_else_decides_by_does_not_wait(options):
+    assert run(Weights(), program=options)[0].state.scores.column("LATE") == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+
+
+class Listening(fa.EarlyStopper[tuple[str, ...], fa.StopperUpdateData]):
+    """Stops after four epochs, and keeps the names of all it was told."""
+
+    def init(self):
+        return ()
+
+    def update(self, state, data):
+        return (*state, ",".join(data.scores))
+
+    def verdict(self, state):
+        return fa.stoppers.Stop("enough") if len(state) == 4 else fa.stoppers.Continue()
+
+
+def test_late_scores_are_columns_of_the_result_and_nobody_decides_by_them():
+    expected = {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+    results = [run(Weights(), program={"stopper": Listening()}, background=None)[0]]
+    results.append(run(Weights(), program={"stopper": Listening()})[0])
+    with ThreadPoolExecutor(1) as executor:
+        results.append(run(Weights(), program={"stopper": Listening()}, background=executor)[0])
+    for result in results:
+        assert result.state.stopper == ("NORM",) * 4
+        assert result.scores.columns.tolist() == ["NORM", "LATE"]
+        assert result.scores["LATE"].to_dict() == expected
+        assert trees.digest(result.state) == trees.digest(results[0].state)
+
+
+def test_late_scores_are_in_the_rows_of_the_epochs_they_belong_to():
+    (result, _) = run(Weights(period=2))
+    assert result.scores["LATE"].dropna().to_dict() == {2: 2.0, 4: 4.0}
+    assert result.scores.index.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("background", ["process", None])
+def test_late_scores_are_stored_and_read_again(tmp_path, background):
+    whole, _ = run(Weights(), run=tmp_path / "whole", background=background)
+    run(Weights(), n_epochs=2, run=tmp_path / "parts", background=background)
+    parts, _ = run(Weights(), run=tmp_path / "parts", background=background)
+    again, _ = run(Weights(), run=tmp_path / "parts", background=background)
+    for result in (parts, again):
+        pd.testing.assert_frame_equal(result.scores, whole.scores)
+    for name in ("whole", "parts"):
+        with fa.RunReader(tmp_path / name) as reader:
+            pd.testing.assert_frame_equal(reader.scores, whole.scores)
+
+
+def test_late_scores_from_before_somebody_decided_by_them_stay(tmp_path):
+    run(Weights(), n_epochs=2, run=tmp_path / "run")
+    result, _ = run(Weights(), run=tmp_path / "run", program={"nonfinite_scores": "stop"})
+    assert result.state.scores.column("LATE") == {3: 3.0, 4: 4.0}
+    assert result.scores["LATE"].to_dict() == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+
+
+def test_late_scores_that_are_not_finite_are_skipped_if_the_policy_says_so():
+    class Sometimes(Weights):
+        def artifacts(self, model, epoch):
+            yield "LATE", lambda: records.Score(float("nan") if epoch == 2 else float(epoch))
+
+    assert run(Sometimes(), program={"nonfinite_scores": "skip"})[0].late[2, "artifacts:0:0"] == {}
+    assert list(run(Sometimes())[0].late[2, "artifacts:0:0"]) == ["LATE"]
+
+
+def test_a_trainer_has_the_late_scores_when_it_has_trained():
+    class Trainer(fa.CustomTrainer[Net, fa.ModelInput, fa.ModelOutput, fa.ScoreCriterion, fa.StopperUpdateData]):
+        def _get_optimizer(self):
+            return optimizers.sgd(0.1)
+
+        def _get_early_stopper(self):
+            return fa.EpochBoundStopper(2)
+
+    loader = fa.DataLoader(fa.ResidentDataset({"x": torch.ones(8, 2)}), batch_size=4)
+    trainer = Trainer.build(Net(), loader, artifact_routine=Weights())
+    trainer.train(progress=False, background=None)
+    assert trainer.epoch_scores["LATE"].to_dict() == {1: 1.0, 2: 2.0}
+
+
+def test_members_of_an_ensemble_have_late_scores_as_alone():
+    alone, _ = run(Weights())
+    (member,) = fa.ensemble(alone.program, seeds=[alone.program.seed]).fit(progress=False).members
+    pd.testing.assert_frame_equal(member.scores, alone.scores)
+    assert member.state.scores.names == alone.state.scores.names == ("NORM",)
 
 
 def test_a_failure_in_the_background_is_told_with_its_epoch():

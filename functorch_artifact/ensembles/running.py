@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from functorch_artifact import trees
+from functorch_artifact.background import AtOnce
 from functorch_artifact.compiling import Mode
 from functorch_artifact.contracts import BatchResult, Loader
 from functorch_artifact.data import DataLoader, ResidentDataset, placing
@@ -63,6 +64,7 @@ class _Member:
     clients: tuple[TrackingClient, ...]
     reason: str | None = None
     failures: list[Failure] = attrs.field(factory=list)
+    late: dict[tuple[int, str], Mapping[str, float]] = attrs.field(factory=dict)
 
     def log(self, client: TrackingClient | None, records: Sequence[Record]) -> None:
         for each in self.clients if client is None else (client,):
@@ -123,7 +125,7 @@ class _Run:
             for member in self.members:
                 for client in member.clients:
                     client.close()
-        return tuple(FitResult(m.program, m.state, str(m.reason), tuple(m.failures)) for m in self.members)
+        return tuple(FitResult(m.program, m.state, str(m.reason), tuple(m.failures), late=m.late) for m in self.members)
 
     def _train(self, going: list[_Member]) -> Iterator[_Trained]:
         size = self.chunk_size
@@ -173,10 +175,17 @@ class _Run:
         if self._diverged(member, trained):
             return
         validated: list[Record] = []
-        for _, client, outcome in validate(program, program.evaluated(trained.state), epoch, step):
-            member.log(client, outcome.records)
+        needed = program.scores_deciding(trained.state)
+        for name, client, outcome in validate(
+            program, program.evaluated(trained.state), epoch, step, executor=AtOnce(), needed=needed
+        ):
             validated += outcome.records
-            failures += outcome.failures
+            late = [pending.result() for pending in outcome.pending]
+            for number, each in enumerate(late):
+                member.late[epoch, f"{name}:{number}"] = program.judged(each.scores, epoch)[0]
+            for each in (outcome, *late):
+                member.log(client, each.records)
+                failures += each.failures
         _judge_failures(program, failures, member.index)
         member.failures += failures
         found = scores(validated)

@@ -154,11 +154,14 @@ class RunReader:
     def scores(self) -> pd.DataFrame:
         """The scores at the ends of epochs: float64, indexed by "epoch", a column a score.
 
-        A score of more than one split has a column for each, named `NAME [SPLIT]`.
+        Those that came late have the last columns. A score of more than one split has a column for
+        each, named `NAME [SPLIT]`.
         """
         import pandas as pd
 
         found = [row for row in self._journal.scores() if row[4] != "batches"]
+        late = [row for row in found if row[4] != "epoch"]  # in an order that does not tell when they came
+        found = [row for row in found if row[4] == "epoch"] + sorted(late, key=lambda row: (row[2], row[4]))
         splits: dict[str, set[str | None]] = {}
         for name, split, *_ in found:
             splits.setdefault(name, set()).add(split)

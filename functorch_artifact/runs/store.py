@@ -161,6 +161,14 @@ class RunStore:
         """Name the parts of an epoch that were begun and are not complete."""
         return [part for part, complete in self._journal.committed(epoch).items() if not complete]
 
+    def late_scores(self, epoch: int) -> dict[tuple[int, str], dict[str, float]]:
+        """Read the scores up to an epoch that were committed in parts of their own, by epoch and part."""
+        found: dict[tuple[int, str], dict[str, float]] = {}
+        for name, _, of_epoch, _, part, value in self._journal.scores():
+            if of_epoch <= epoch and part.startswith("artifacts:"):
+                found.setdefault((of_epoch, part), {})[name] = value
+        return found
+
     def due(self, epoch: int) -> bool:
         """Say whether a checkpoint is due at the end of an epoch."""
         return self._policy is not None and self._policy.due(epoch)

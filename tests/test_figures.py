@@ -1,5 +1,6 @@
 """Panels on figures: where things stand, and what that costs."""
 
+import io
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from PIL import Image
 
 from functorch_artifact.figures import (
     DASHED,
@@ -67,9 +69,9 @@ def one(*marks, **options) -> Figure:
 @settings(max_examples=50)
 @given(st.lists(NAMES, min_size=1, max_size=40), NAMES, st.booleans(), st.booleans(), SIZES)
 def test_no_text_leaves_the_figure_and_no_names_overlap(names, title, slanted, bar, size):
-    marks = [Cells(np.zeros((len(names), len(names))), "RdBu_r")] if bar else []
+    cells = Cells(np.zeros((len(names), len(names))), "RdBu_r")
     x, y = named(names, "across", slanted=slanted), named(names, "up", downwards=True)
-    panels = [Panel(x, y, marks, title, bar=bar)] * 3
+    panels = [Panel(x, y, [cells], title, bar=cells if bar else None)] * 3
     figure = sheet(panels, size=size, n_columns=2, title=title, legend=[Key(name, "blue") for name in names[:6]])
     width, height = figure.get_size_inches()
     for label in labels(figure):
@@ -178,6 +180,33 @@ def test_texts_look_as_matplotlib_draws_them(text, angle):
     on_white = 255 + (direct[:, :, :3] - 255) * direct[:, :, 3:] // 255
     assert np.abs(pixels(figure).astype(int) - on_white).max() <= 3
     assert (on_white < 200).any()
+
+
+def test_a_figure_cropped_to_its_contents_keeps_its_labels():
+    figure, target = one(Words(0.5, 0.5, "text"), title="title"), io.BytesIO()
+    figure.savefig(target, format="png", bbox_inches="tight", pad_inches=0.0)
+    with Image.open(target) as image:
+        assert image.size == tuple((figure.get_size_inches() * 100).round().astype(int))
+
+
+def test_a_figure_looks_alike_at_a_higher_resolution():
+    figure, target = one(Words(0.5, 0.5, "text", size=20.0), title="title"), io.BytesIO()
+    figure.savefig(target, format="png", dpi=300)
+    with Image.open(target) as image:
+        fine = np.asarray(image.convert("L").reduce(30)).astype(int)
+    coarse = np.asarray(Image.fromarray(pixels(figure)).convert("L").reduce(10)).astype(int)
+    assert np.abs(fine - coarse).max() < 40
+    assert coarse.min() < 200
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_a_figure_can_be_saved_for_print(kind):
+    figure, target = (
+        one(Words(0.5, 0.5, "text"), Line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "blue")),
+        io.BytesIO(),
+    )
+    figure.savefig(target, format=kind)
+    assert target.getvalue().count(b"/Subtype /Image" if kind == "pdf" else b"<image") >= 1
 
 
 def test_a_figure_is_a_handful_of_artists_however_many_panels_it_has():

@@ -1,4 +1,4 @@
-"""What can be seen in a panel: a closed look, an open family.
+"""What can be seen in a panel.
 
 Belongs here: marks, each of which says in data what it shows, and `Ink`, which takes all of a figure.
 Does not: axes (`scales`), where panels stand (`panels`).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
@@ -32,7 +33,10 @@ Place: TypeAlias = Callable[[Any, Any], Floats]
 
 
 class Ink:
-    """All that a figure shows, in inches from its lower left corner, by what matplotlib draws at once."""
+    """All that a figure shows, in inches from its lower left corner, by what matplotlib draws at once.
+
+    From back to front: lines behind, polygons, meshes, lines, points, labels.
+    """
 
     def __init__(self) -> None:
         self._polygons: list[tuple[Floats, str, float]] = []
@@ -232,11 +236,10 @@ class Cells(Mark):
             self.colormap,
             self.limit,
         )
-        for row, written in enumerate(self.texts):
-            for column, text in enumerate(written):
-                ((x, y),) = place(column, row).tolist()
-                colour = "#ffffff" if abs(self.values[row, column]) > 0.6 * self.limit else "#333333"
-                ink.label(texts.Label(x, y, text, self.size, colour))
+        middles = place(np.tile(np.arange(columns), rows), np.repeat(np.arange(rows), columns)).tolist()
+        for (x, y), value, text in zip(middles, self.values.ravel().tolist(), chain(*self.texts), strict=False):
+            colour = "#ffffff" if abs(value) > 0.6 * self.limit else "#333333"
+            ink.label(texts.Label(x, y, text, self.size, colour))
 
 
 def placing(x: Axis, y: Axis, left: float, below: float, width: float, height: float) -> Place:

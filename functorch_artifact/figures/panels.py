@@ -52,7 +52,7 @@ class Panel:
         marks: what it shows, all of it inside of the axes.
         title: what stands above it, a line or several.
         height: of its axes, in the sheet's; the highest panel of a row counts.
-        bar: whether the colours of its cells are explained at its right.
+        bar: cells whose colours are explained at its right.
         frame: whether its axes are drawn as lines, with ticks.
     """
 
@@ -61,7 +61,7 @@ class Panel:
     marks: Sequence[Mark]
     title: str = ""
     height: float = 1.0
-    bar: bool = False
+    bar: Cells | None = None
     frame: bool = True
 
     @property
@@ -189,8 +189,8 @@ class _Placed:
             left = max([left, *(tick.width * _SLANT - tick.at for tick in across)])
             below = _most(tick.width for tick in across) * _SLANT + line
         bottom = panel.tick + _GAP + below + (line if x.note else 0.0) + (_EM * _LABEL * POINT if x.label else 0.0)
-        if panel.bar:
-            right = _BAR + 3 * _GAP + _most(tick.width for tick in _ticks(_bar_axis(panel), 1.0))
+        if panel.bar is not None:
+            right = _BAR + 3 * _GAP + _most(tick.width for tick in _ticks(_bar_axis(panel.bar), 1.0))
         spill = max((width(text, _TITLE) for text in panel.title.splitlines()), default=0.0) / 2 - size[0] / 2
         left, right = max(left, spill), max(right, spill)
         top = len(panel.title.splitlines()) * _EM * _TITLE * POINT + _GAP + (line if y.note else 0.0)
@@ -210,8 +210,8 @@ class _Placed:
         for text in reversed(self.panel.title.splitlines()):
             ink.label(Label((left + right) / 2, at, text, _TITLE, across=BASELINE))
             at += _EM * _TITLE * POINT
-        if self.panel.bar:
-            self._draw_bar(right + 2 * _GAP, below, self.size[1], ink)
+        if self.panel.bar is not None:
+            _draw_bar(self.panel.bar, right + 2 * _GAP, below, self.size[1], ink)
 
     def _draw_x(self, left: float, right: float, below: float, above: float, ink: Ink) -> None:
         axis, end = self.panel.x, below - self.panel.tick
@@ -245,24 +245,19 @@ class _Placed:
         if axis.note:
             ink.label(Label(left, above + _GAP, axis.note, _NAME, along=0.0, across=BASELINE))
 
-    def _draw_bar(self, left: float, below: float, height: float, ink: Ink) -> None:
-        """Explain the colours of cells."""
-        cells = _cells(self.panel)
-        low, length = below + 0.1 * height, 0.8 * height
-        across, up = np.meshgrid([left, left + _BAR], np.linspace(low, low + length, _N_SHADES + 1))
-        shades = np.linspace(-cells.limit, cells.limit, _N_SHADES)[:, None]
-        ink.mesh(np.stack([across, up], axis=2), shades, cells.colormap, cells.limit)
-        for tick in _ticks(_bar_axis(self.panel), length):
-            ink.label(Label(left + _BAR + _GAP / 2, low + tick.at, tick.name, _NAME, along=0.0))
+
+def _draw_bar(cells: Cells, left: float, below: float, height: float, ink: Ink) -> None:
+    """Explain the colours of cells."""
+    low, length = below + 0.1 * height, 0.8 * height
+    across, up = np.meshgrid([left, left + _BAR], np.linspace(low, low + length, _N_SHADES + 1))
+    shades = np.linspace(-cells.limit, cells.limit, _N_SHADES)[:, None]
+    ink.mesh(np.stack([across, up], axis=2), shades, cells.colormap, cells.limit)
+    for tick in _ticks(_bar_axis(cells), length):
+        ink.label(Label(left + _BAR + _GAP / 2, low + tick.at, tick.name, _NAME, along=0.0))
 
 
-def _cells(panel: Panel) -> Cells:
-    return next(mark for mark in panel.marks if isinstance(mark, Cells))
-
-
-def _bar_axis(panel: Panel) -> Axis:
-    limit = _cells(panel).limit
-    return linear(-limit, limit)
+def _bar_axis(cells: Cells) -> Axis:
+    return linear(-cells.limit, cells.limit)
 
 
 def _ticks(axis: Axis, length: float) -> list[_Tick]:

@@ -80,17 +80,25 @@ def _labels_class() -> Any:
             self.labels = labels
 
         def draw(self, renderer: Any) -> None:
+            # Backends of pages rather than pixels take images that are finer than the figure.
+            finer = renderer.get_image_magnification()
+            figure: Any = self.get_figure()
+            dpi = figure.dpi * finer
             context = renderer.new_gc()
             fonts = {key: _font(*key) for key in {(each.size, each.bold) for each in self.labels}}
             for each in self.labels:
                 font = fonts[each.size, each.bold]
-                back, down = each.along * _width(each.text, font, renderer.dpi), each.across * each.size * POINT
+                back, down = each.along * _width(each.text, font, dpi), each.across * each.size * POINT * dpi
                 turn = math.radians(each.angle)
-                x = renderer.dpi * (each.x + down * math.sin(turn)) - back * math.cos(turn)
-                y = renderer.dpi * (each.y - down * math.cos(turn)) - back * math.sin(turn)
-                image, left, below = _stamp(each.text, font, each.colour, each.angle, renderer.dpi)
-                renderer.draw_image(context, round(x) + left, round(y) + below, image)
+                x = dpi * each.x - back * math.cos(turn) + down * math.sin(turn)
+                y = dpi * each.y - back * math.sin(turn) - down * math.cos(turn)
+                image, left, below = _stamp(each.text, font, each.colour, each.angle, dpi)
+                renderer.draw_image(context, (round(x) + left) / finer, (round(y) + below) / finer, image)
             context.restore()
+
+        def get_window_extent(self, renderer: Any = None) -> Any:
+            figure: Any = self.get_figure()
+            return figure.bbox  # so that no label is cut off where a figure is cropped to its contents
 
     return Labels
 

@@ -144,14 +144,13 @@ def heatmaps(
     difference = synthetic - real
     names = [shorten(name) for name in comparison.spec.columns]
     x, y = named(names, slanted=True), named(names, downwards=True)
-    return [
-        Panel(x, y, [Cells(matrix, colours, limit, _texts(matrix))], title, bar=True, frame=False)
-        for title, matrix, colours, limit in (
-            ("Real", real, "RdBu_r", 1.0),
-            ("Synthetic", synthetic, "RdBu_r", 1.0),
-            ("Synthetic - real", difference, "PuOr_r", max(0.25, float(np.abs(difference).max()))),
-        )
-    ]
+    greatest = max(0.25, float(np.abs(difference).max()))
+    shown = {
+        "Real": Cells(real, "RdBu_r", texts=_texts(real)),
+        "Synthetic": Cells(synthetic, "RdBu_r", texts=_texts(synthetic)),
+        "Synthetic - real": Cells(difference, "PuOr_r", greatest, _texts(difference)),
+    }
+    return [Panel(x, y, [cells], title, bar=cells, frame=False) for title, cells in shown.items()]
 
 
 def alignment(comparison: Comparison, statistic: str) -> Panel:

@@ -17,7 +17,6 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
 
 from functorch_artifact import deferral
 from functorch_artifact.errors import StateError
@@ -43,11 +42,11 @@ def give_up(value: Any, by: str) -> None:
         functorch_artifact.errors.StateError: Pair: was donated to step 3, which reused its memory
           do this: go on with what that call returned; pass donate=False; or keep a copy: trees.snapshot(state)
     """
-    first, *others = attrs.fields(type(value))
+    first, *others = _names(type(value))  # type: ignore[arg-type]
     deferral.forget(value)
-    for field in others:
-        object.__delattr__(value, field.name)
-    object.__setattr__(value, first.name, by)
+    for name in others:
+        object.__delattr__(value, name)
+    object.__setattr__(value, first, by)
     object.__setattr__(value, "__class__", _given_up(type(value)))  # type: ignore[arg-type]
 
 
@@ -62,14 +61,16 @@ def own(tensors: list[Any], places: list[int]) -> None:
     The list has to be their only holder that is meant to be: give up the value they are from first.
     Other tensors that share their memory, and arrays made of them, count as holders.
     """
+    references, users = sys.getrefcount, torch._C._storage_Use_Count
     for place in places:
-        if sys.getrefcount(tensors[place]) > 2 or _users(tensors[place]) > 2:  # this list, this call
+        # This list and this call; the tensor and what is asked for here.
+        if references(tensors[place]) > 2 or users(tensors[place].untyped_storage()._cdata) > 2:
             tensors[place] = tensors[place].clone()
 
 
-def _users(tensor: Tensor) -> int:
-    storage = tensor.untyped_storage()  # counts itself
-    return torch._C._storage_Use_Count(storage._cdata)
+@cache
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cls))
 
 
 @cache

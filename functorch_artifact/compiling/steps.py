@@ -13,13 +13,14 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Any, get_args
 
 import attrs
 import torch
 from torch import Tensor
 
-from functorch_artifact import trees
+from functorch_artifact import keys, trees
 from functorch_artifact.compiling import donation, graphs, lowering, recording, reusing
 from functorch_artifact.compiling.builds import Build, Explanation, Mode, reason, warn
 from functorch_artifact.errors import BatchError, ConfigurationError
@@ -39,8 +40,8 @@ class _Runner:
     """A step for one signature of its arguments: from flat leaves to flat results."""
 
     run: lowering.Flat
-    structure: Any  # of the results: what moves of the state, and the output
-    n_moving: int
+    moved: Any  # structure of the results' first part, what moves of the state
+    output: Any  # and of the second
     written: list[int]  # the arguments that results are written into
     draws: bool  # random numbers
 
@@ -83,32 +84,34 @@ class CompiledStep:
             StateError: the state was donated to an earlier call.
             BatchError: the batch is not a stack of `steps` batches or fewer.
         """
+        given, structure = trees.flatten(batch)
         if self.steps == 1:
-            following, (output,) = self._take(state, [batch], self.donate, _caller())
+            following, (output,) = self._take(state, [given], structure, self.donate, _caller())
             return following, output
         if not self.donate:
             state = attrs.evolve(state)  # a shell to give up: what the caller holds is copied
-        following, outputs = self._take(state, _unstacked(batch, self.steps), True, _caller())
+        following, outputs = self._take(state, _unstacked(given, self.steps), structure, True, _caller())
         return following, trees.map(lambda *leaves: torch.stack(leaves), outputs[0], *outputs[1:])
 
     def _take(
-        self, state: TrainState, batches: list[Any], donate: bool, caller: str
+        self, state: TrainState, batches: list[list[Any]], structure: Any, donate: bool, caller: str
     ) -> tuple[TrainState, list[dict[str, Any]]]:
+        """Take a step for each batch, given as its leaves, of one structure."""
         memory = self._memory
         known, kind, leaves = memory.last
         if known() is state:  # and need not be looked at, leaf by leaf
             memory.last = (_nothing, -1, None)
         else:
-            leaves, structure = trees.flatten(_moving(state))
-            kind = self._kind(structure, leaves)
-        given, batch_structure = trees.flatten(batches[0])
-        signature = (kind, batch_structure, *map(_describe, given))
+            leaves, own = trees.flatten(_moving(state))
+            kind = self._kind(own, leaves)
+        signature = (kind, structure, *map(_describe, batches[0]))
         if signature not in memory.runners:
             with surroundings(state, self.step.precision, seeded=False):
-                memory.runners[signature] = self._build(state, batches[0], donate, kind)
+                batch = trees.unflatten(structure, batches[0])
+                memory.runners[signature] = self._build(state, batch, donate, kind)
         runner = memory.runners[signature]
         if runner is None:
-            following, output = self.step(state, batches[0])
+            following, output = self.step(state, trees.unflatten(structure, batches[0]))
             outputs, n_taken = [output], 1
             if donate:
                 donation.give_up(state, caller)
@@ -120,19 +123,21 @@ class CompiledStep:
             leaves = trees.leaves(_moving(state)) if leaves is None else leaves
             # More than one, once it is known that a step leaves the kind of the state as it is.
             n_taken = len(batches) if memory.following.get(signature) == kind else 1
-            around = [surroundings(state, self.step.precision, seeded=runner.draws, ahead=i) for i in range(n_taken)]
+            noise = [key_of(state, ahead) if runner.draws else None for ahead in range(n_taken)]
+            around, device = surroundings(state, self.step.precision, seeded=False), device_of(state)
             still = {name: getattr(state, name) for name in _STILL}
             if donate:
                 donation.give_up(state, caller)
                 donation.own(leaves, runner.written)
-            outputs, moved = [], {}
-            for each, place in zip(batches[:n_taken], around, strict=True):
-                leaves += trees.leaves(each)
-                with torch.no_grad(), place:
-                    results = list(runner.run(leaves))
-                leaves = results[: runner.n_moving]
-                moved, output = trees.unflatten(runner.structure, results)
-                outputs.append(output)
+            outputs = []
+            with torch.no_grad(), around:
+                for batch, key in zip(batches[:n_taken], noise, strict=True):
+                    leaves += batch
+                    with nullcontext() if key is None else keys.seeded(key, device):
+                        results = list(runner.run(leaves))
+                    leaves = results[: runner.moved.num_leaves]
+                    outputs.append(trees.unflatten(runner.output, results[runner.moved.num_leaves :]))
+            moved = trees.unflatten(runner.moved, leaves)
             following = TrainState(**moved, **still)
             if signature not in memory.following:
                 memory.following[signature] = self._kind(trees.flatten(moved)[1], leaves)
@@ -140,7 +145,7 @@ class CompiledStep:
             for index, output in enumerate(outputs, start=1 - n_taken):
                 check_loss(self.step.nonfinite, following, output, index)
         if n_taken < len(batches):
-            following, rest = self._take(following, batches[n_taken:], True, caller)
+            following, rest = self._take(following, batches[n_taken:], structure, True, caller)
             outputs += rest
         return following, outputs
 
@@ -149,12 +154,12 @@ class CompiledStep:
         recorded: graphs.Recorded,
         state: TrainState,
         leaves: list[Any] | None,
-        batches: list[Any],
+        batches: list[list[Any]],
         donate: bool,
         caller: str,
     ) -> tuple[TrainState, list[dict[str, Any]]]:
         buffers = recorded.buffers
-        keys = [key_of(state, ahead) for ahead in range(len(batches))] if recorded.draws else []
+        noise = [key_of(state, ahead) for ahead in range(len(batches))] if recorded.draws else []
         still = {name: getattr(state, name) for name in _STILL}
         counters = [getattr(state, name) for name in graphs.COUNTERS]
         if not buffers.hold(state):
@@ -163,7 +168,7 @@ class CompiledStep:
             buffers.vacate()
         if donate:
             donation.give_up(state, caller)
-        counters, outputs = recorded.take(counters, batches, keys)
+        counters, outputs = recorded.take(counters, batches, noise)
         return buffers.lend(still, counters), outputs
 
     def explain(self) -> Explanation:
@@ -229,7 +234,8 @@ class CompiledStep:
             written = reusing.reuse(traced, [place for place in places if place is not None])
             run = lowering.replay(traced)
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
-        return _Runner(run, spec, n_moving, written, draws)
+        moved, output = spec.children()
+        return _Runner(run, moved, output, written, draws)
 
     def _record(
         self, module: Any, arguments: Any, spec: Any, device: torch.device, kind: int
@@ -370,8 +376,7 @@ def _joined(code: lowering.Flat, places: list[int | None], n_arguments: int) -> 
     return run
 
 
-def _unstacked(batches: Any, at_most: int) -> list[Any]:
-    leaves, structure = trees.flatten(batches)
+def _unstacked(leaves: list[Any], at_most: int) -> list[list[Any]]:
     lengths = {len(leaf) if isinstance(leaf, Tensor) and leaf.ndim else 0 for leaf in leaves}
     if len(lengths) != 1 or not 1 <= min(lengths) <= at_most:
         raise BatchError(
@@ -381,7 +386,7 @@ def _unstacked(batches: Any, at_most: int) -> list[Any]:
             got=", ".join(map(trees.describe, leaves)),
             fix="iterate over loader.stacks(epoch, seed, steps)",
         )
-    return [trees.unflatten(structure, row) for row in zip(*(leaf.unbind() for leaf in leaves), strict=True)]
+    return [list(row) for row in zip(*(leaf.unbind() for leaf in leaves), strict=True)]
 
 
 def _caller() -> str:

@@ -23,8 +23,7 @@ import attrs
 from functorch_artifact import folds, records
 from functorch_artifact.contracts import (
     BatchResult,
-    ModelInput,
-    ModelInputTContr,
+    BatchTContr,
     ModelOutput,
     ModelOutputTContr,
 )
@@ -46,7 +45,7 @@ def check_period(period: int, where: str, name: str = "period") -> None:
 
 
 @attrs.frozen(eq=False)
-class Callback(ABC, Generic[ModelInputTContr, ModelOutputTContr]):
+class Callback(ABC, Generic[BatchTContr, ModelOutputTContr]):
     """Aggregate batches into one record every `period`; all hooks are pure.
 
     Raises:
@@ -66,7 +65,7 @@ class Callback(ABC, Generic[ModelInputTContr, ModelOutputTContr]):
         """Name the record, e.g. `VAL_LOSS`."""
 
     @abstractmethod
-    def _get_fold(self) -> Fold[BatchResult[ModelInputTContr, ModelOutputTContr], Any, Any]:
+    def _get_fold(self) -> Fold[BatchResult[BatchTContr, ModelOutputTContr], Any, Any]:
         """Make the fold over batches; its result must fit the callback's modality."""
 
     @final
@@ -92,131 +91,131 @@ class Callback(ABC, Generic[ModelInputTContr, ModelOutputTContr]):
         return value
 
 
-class BatchScoreCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class BatchScoreCallback(Callback[BatchTContr, ModelOutputTContr]):
     """A number of one batch; base for your own."""
 
     modality = records.Score
 
 
-class BatchArrayCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class BatchArrayCallback(Callback[BatchTContr, ModelOutputTContr]):
     """An array of one batch; base for your own."""
 
     modality = records.Array
 
 
-class BatchPlotCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class BatchPlotCallback(Callback[BatchTContr, ModelOutputTContr]):
     """A picture of one batch; base for your own."""
 
     modality = records.Plot
 
 
-class BatchScoreCollectionCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class BatchScoreCollectionCallback(Callback[BatchTContr, ModelOutputTContr]):
     """Named numbers of one batch; base for your own."""
 
     modality = records.ScoreCollection
 
 
-class BatchArrayCollectionCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class BatchArrayCollectionCallback(Callback[BatchTContr, ModelOutputTContr]):
     """Named arrays of one batch; base for your own."""
 
     modality = records.ArrayCollection
 
 
-class BatchPlotCollectionCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class BatchPlotCollectionCallback(Callback[BatchTContr, ModelOutputTContr]):
     """Named pictures of one batch; base for your own."""
 
     modality = records.PlotCollection
 
 
-class DataLoaderScoreCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderScoreCallback(Callback[BatchTContr, ModelOutputTContr]):
     """A number over a loader; base for your own."""
 
     modality = records.Score
 
 
-class DataLoaderArrayCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderArrayCallback(Callback[BatchTContr, ModelOutputTContr]):
     """An array over a loader; base for your own."""
 
     modality = records.Array
 
 
-class DataLoaderPlotCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderPlotCallback(Callback[BatchTContr, ModelOutputTContr]):
     """A picture over a loader; base for your own."""
 
     modality = records.Plot
 
 
-class DataLoaderScoreCollectionCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderScoreCollectionCallback(Callback[BatchTContr, ModelOutputTContr]):
     """Named numbers over a loader; base for your own."""
 
     modality = records.ScoreCollection
 
 
-class DataLoaderArrayCollectionCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderArrayCollectionCallback(Callback[BatchTContr, ModelOutputTContr]):
     """Named arrays over a loader; base for your own."""
 
     modality = records.ArrayCollection
 
 
-class DataLoaderPlotCollectionCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderPlotCollectionCallback(Callback[BatchTContr, ModelOutputTContr]):
     """Named pictures over a loader; base for your own."""
 
     modality = records.PlotCollection
 
 
 @final
-class BatchLossCallback(BatchScoreCallback[ModelInput, ModelOutput]):
+class BatchLossCallback(BatchScoreCallback[object, ModelOutput]):
     """Log `BATCH_LOSS`: the loss of the batch just trained on."""
 
     def _get_name(self) -> str:
         return "BATCH_LOSS"
 
-    def _get_fold(self) -> Fold[BatchResult[ModelInput, ModelOutput], Any, Any]:
+    def _get_fold(self) -> Fold[BatchResult[object, ModelOutput], Any, Any]:
         return _mean_loss
 
 
 @final
-class TrainLossCallback(DataLoaderScoreCallback[ModelInput, ModelOutput]):
+class TrainLossCallback(DataLoaderScoreCallback[object, ModelOutput]):
     """Log `TRAIN_LOSS`: the loss in eval mode, averaged over the loader's examples."""
 
     def _get_name(self) -> str:
         return "TRAIN_LOSS"
 
-    def _get_fold(self) -> Fold[BatchResult[ModelInput, ModelOutput], Any, Any]:
+    def _get_fold(self) -> Fold[BatchResult[object, ModelOutput], Any, Any]:
         return _mean_loss
 
 
 @final
-class ValLossCallback(DataLoaderScoreCallback[ModelInput, ModelOutput]):
+class ValLossCallback(DataLoaderScoreCallback[object, ModelOutput]):
     """Log `VAL_LOSS`: the loss in eval mode, averaged over the loader's examples."""
 
     def _get_name(self) -> str:
         return "VAL_LOSS"
 
-    def _get_fold(self) -> Fold[BatchResult[ModelInput, ModelOutput], Any, Any]:
+    def _get_fold(self) -> Fold[BatchResult[object, ModelOutput], Any, Any]:
         return _mean_loss
 
 
-def _loss(result: BatchResult[ModelInput, ModelOutput]) -> Any:
+def _loss(result: BatchResult[object, ModelOutput]) -> Any:
     return result.output["loss"]
 
 
-_mean_loss: Fold[BatchResult[ModelInput, ModelOutput], Any, Any] = folds.mean(_loss)
+_mean_loss: Fold[BatchResult[object, ModelOutput], Any, Any] = folds.mean(_loss)
 
 
 @final
 @attrs.frozen(eq=False)
-class FoldCallback(Callback[ModelInputTContr, ModelOutputTContr]):
+class FoldCallback(Callback[BatchTContr, ModelOutputTContr]):
     """A callback by value, for either family; made by `score`, `array`, `plot`, ..."""
 
     modality: Any  # type: ignore[misc]  # a field here, a class attribute elsewhere
     label: str
-    fold: Fold[BatchResult[ModelInputTContr, ModelOutputTContr], Any, Any]
+    fold: Fold[BatchResult[BatchTContr, ModelOutputTContr], Any, Any]
 
     def _get_name(self) -> str:
         return self.label
 
-    def _get_fold(self) -> Fold[BatchResult[ModelInputTContr, ModelOutputTContr], Any, Any]:
+    def _get_fold(self) -> Fold[BatchResult[BatchTContr, ModelOutputTContr], Any, Any]:
         return self.fold
 
 

@@ -9,7 +9,7 @@ Variance in one table (`In` is a model's input, `Out` its output):
 | who | In | Out | so that |
 |---|---|---|---|
 | `Model` | contravariant | covariant | a model that needs less, or gives more, fits |
-| callbacks, routines | contravariant | contravariant | one that asks for less fits a richer model |
+| callbacks, routines | contravariant, of any type | contravariant | one that asks for less fits a richer model |
 | `Loader` | covariant | | a loader of richer batches feeds a modest model |
 """
 
@@ -43,7 +43,8 @@ ModelOutputT = TypeVar("ModelOutputT", bound=ModelOutput)
 ModelInputTContr = TypeVar("ModelInputTContr", bound=ModelInput, contravariant=True)
 ModelOutputTContr = TypeVar("ModelOutputTContr", bound=ModelOutput, contravariant=True)
 ModelOutputTCov = TypeVar("ModelOutputTCov", bound=ModelOutput, covariant=True)
-ModelInputTCov = TypeVar("ModelInputTCov", bound=ModelInput, covariant=True)
+BatchTContr = TypeVar("BatchTContr", contravariant=True)
+"""What reads batches and no model bounds: a `ModelInput`, a plain dictionary, a pair of tensors."""
 
 
 class Model(nn.Module, ABC, Generic[ModelInputTContr, ModelOutputTCov]):
@@ -64,10 +65,10 @@ ModelTContr = TypeVar("ModelTContr", bound=nn.Module, contravariant=True)
 
 @node
 @attrs.frozen(eq=False)
-class BatchResult(Generic[ModelInputTCov, ModelOutputTCov]):
+class BatchResult(Generic[T_co, ModelOutputTCov]):
     """What a callback's fold sees of one batch."""
 
-    input: ModelInputTCov
+    input: T_co
     output: ModelOutputTCov  # detached
     size: int = attrs.field(metadata=STATIC)  # examples in the batch
 

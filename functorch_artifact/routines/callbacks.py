@@ -14,7 +14,7 @@ import attrs
 
 from functorch_artifact import purity
 from functorch_artifact.callbacks import Callback
-from functorch_artifact.contracts import BatchResult, Loader, ModelInputTContr, ModelOutputTContr
+from functorch_artifact.contracts import BatchResult, BatchTContr, Loader, ModelOutputTContr
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.records import (
     Array,
@@ -34,36 +34,36 @@ def as_tuple(items: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(items)
 
 
-class _CallbackHooks(Generic[ModelInputTContr, ModelOutputTContr]):
+class _CallbackHooks(Generic[BatchTContr, ModelOutputTContr]):
     """The six hooks that declare callbacks, one a modality."""
 
     @staticmethod
-    def _get_score_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+    def _get_score_callbacks() -> Sequence[Callback[BatchTContr, ModelOutputTContr]]:
         return []
 
     @staticmethod
-    def _get_array_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+    def _get_array_callbacks() -> Sequence[Callback[BatchTContr, ModelOutputTContr]]:
         return []
 
     @staticmethod
-    def _get_plot_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+    def _get_plot_callbacks() -> Sequence[Callback[BatchTContr, ModelOutputTContr]]:
         return []
 
     @staticmethod
-    def _get_score_collection_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+    def _get_score_collection_callbacks() -> Sequence[Callback[BatchTContr, ModelOutputTContr]]:
         return []
 
     @staticmethod
-    def _get_array_collection_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+    def _get_array_collection_callbacks() -> Sequence[Callback[BatchTContr, ModelOutputTContr]]:
         return []
 
     @staticmethod
-    def _get_plot_collection_callbacks() -> Sequence[Callback[ModelInputTContr, ModelOutputTContr]]:
+    def _get_plot_collection_callbacks() -> Sequence[Callback[BatchTContr, ModelOutputTContr]]:
         return []
 
     @classmethod
-    def _collect(cls) -> tuple[Callback[ModelInputTContr, ModelOutputTContr], ...]:
-        declared: list[Callback[ModelInputTContr, ModelOutputTContr]] = []
+    def _collect(cls) -> tuple[Callback[BatchTContr, ModelOutputTContr], ...]:
+        declared: list[Callback[BatchTContr, ModelOutputTContr]] = []
         for hook, modality in (
             (cls._get_score_callbacks, Score),
             (cls._get_array_callbacks, Array),
@@ -99,14 +99,14 @@ class Observation:
 
 
 @attrs.frozen(eq=False)
-class BatchRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
+class BatchRoutine(_CallbackHooks[BatchTContr, ModelOutputTContr]):
     """Run callbacks on the batches that are trained on.
 
     Subclass it and declare callbacks in the hooks `_get_score_callbacks` and its siblings, then
     `build` it; or pass callbacks by value.
     """
 
-    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=as_tuple, default=())
+    callbacks: tuple[Callback[BatchTContr, ModelOutputTContr], ...] = attrs.field(converter=as_tuple, default=())
     tracking_client: TrackingClient | None = None
     split: str = "TRAIN"
 
@@ -117,7 +117,7 @@ class BatchRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
 
     @final
     def observe(
-        self, result: BatchResult[ModelInputTContr, ModelOutputTContr], epoch: int, step: int
+        self, result: BatchResult[BatchTContr, ModelOutputTContr], epoch: int, step: int
     ) -> tuple[tuple[Observation, ...], tuple[Failure, ...]]:
         """Fold the batch of one step into the callbacks that are due, without reading it."""
         observations: list[Observation] = []
@@ -138,7 +138,7 @@ class BatchRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
 
 
 @attrs.frozen(eq=False)
-class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
+class DataLoaderRoutine(_CallbackHooks[BatchTContr, ModelOutputTContr]):
     """Run callbacks over a loader, in eval mode, all due ones in one sweep.
 
     Subclass it and declare callbacks in the hooks `_get_score_callbacks` and its siblings, then
@@ -153,15 +153,15 @@ class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
         ('VAL_LOSS',)
     """
 
-    data_loader: Loader[ModelInputTContr]
-    callbacks: tuple[Callback[ModelInputTContr, ModelOutputTContr], ...] = attrs.field(converter=as_tuple, default=())
+    data_loader: Loader[BatchTContr]
+    callbacks: tuple[Callback[BatchTContr, ModelOutputTContr], ...] = attrs.field(converter=as_tuple, default=())
     tracking_client: TrackingClient | None = None
     split: str | None = None
 
     @classmethod
     def build(
         cls,
-        data_loader: Loader[ModelInputTContr],
+        data_loader: Loader[BatchTContr],
         tracking_client: TrackingClient | None = None,
         split: str | None = None,
     ) -> Self:
@@ -188,7 +188,7 @@ class DataLoaderRoutine(_CallbackHooks[ModelInputTContr, ModelOutputTContr]):
     @final
     def run(
         self,
-        results: Iterable[BatchResult[ModelInputTContr, ModelOutputTContr]],
+        results: Iterable[BatchResult[BatchTContr, ModelOutputTContr]],
         epoch: int,
         step: int,
         *,

@@ -149,6 +149,17 @@ rich_loader: DataLoader[RichInput] = DataLoader(
 loader_of_richer_batches: Loader[Input] = rich_loader
 built: Routine = Routine.build(data_loader=rich_loader, tracking_client=tracking.InMemory())
 
+# Batches need not be a contract where no model is named: plain dictionaries and pairs do as well.
+plain_loader: DataLoader[dict[str, Tensor]] = DataLoader(ResidentDataset({"x": torch.zeros(3)}), batch_size=1)
+pair_loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    ResidentDataset((torch.zeros(3), torch.ones(3))), batch_size=1
+)
+loss_callback_on_plain: DataLoaderScoreCallback[dict[str, Tensor], ModelOutput] = ValLossCallback()
+routine_on_plain: DataLoaderRoutine[dict[str, Tensor], ModelOutput] = DataLoaderRoutine(
+    plain_loader, [ValLossCallback()]
+)
+routine_on_pairs: DataLoaderRoutine[tuple[Tensor, Tensor], ModelOutput] = DataLoaderRoutine.build(pair_loader)
+
 # A synthesizer that needs less than the routine's parameters give fits; so does a richer routine.
 synthesizer: TableSynthesizer[RichInput, ModelOutput, Tempered] = Synthesizer()
 artifact_routine: TableComparisonRoutine[Tempered] = TableComparisonRoutine(pd.DataFrame(), Any, Tempered(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -267,5 +278,9 @@ class Printing(TrackingClient):
 
 # A program takes a module as it is.
 program: Program = Program(
-    model=Network(), optimizer=optimizers.adam(1e-3), train_loader=numbers, stopper=EpochBoundStopper(2)
+    model=Network(),
+    optimizer=optimizers.adam(1e-3),
+    train_loader=numbers,
+    stopper=EpochBoundStopper(2),
+    loader_routines=[DataLoaderRoutine(plain_loader, [ValLossCallback()]), DataLoaderRoutine(pair_loader)],
 )

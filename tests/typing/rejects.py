@@ -69,6 +69,14 @@ def models(stingy: Model[Input, Output]) -> None:
 without_prediction: DataLoaderScoreCallback[ModelInput, ModelOutput] = PredictionMean()  # rejected
 
 
+# A callback that reads a contract, where batches are plain dictionaries; a model without a contract.
+on_plain: DataLoaderScoreCallback[dict[str, Tensor], Output] = PredictionMean()  # rejected
+
+
+def without_contract(model: Model[dict[str, Tensor], Output]) -> None:  # rejected
+    pass
+
+
 def on_rich(callback: DataLoaderScoreCallback[RichInput, RichOutput]) -> None:
     on_modest: DataLoaderScoreCallback[Input, RichOutput] = callback  # rejected
 

@@ -7,7 +7,7 @@
 # make test-laws   the laws with 10,000 examples each: hours; ARGS="-k stoppers" selects some
 # make mutants     plant faults, one at a time, and count those that the laws find
 # make lint    ruff, mypy --strict and pyright
-# make bench   the benchmarks
+# make bench   the benchmarks of steps, epochs and what surrounds them: below 20 minutes; ARGS is of steps.py
 # make bench-ensemble  32 members in one kernel, beside 32 loops written by hand
 # make bench-tracking  what each tracking client costs a run
 # make bench-tables    what comparing tables costs, beside artifact-core
@@ -63,8 +63,9 @@ lint: $(INSTALLED)
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/pyright --pythonpath $(BIN)/python $(TYPED)
 
-bench: build/envs/peers/.installed
+bench: build/envs/peers/.installed build/envs/trackers/.installed
 	build/envs/peers/bin/python benchmarks/steps.py $(ARGS)
+	build/envs/peers/bin/python benchmarks/epochs.py --artifact-torch build/envs/trackers/bin/python
 	$(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/reliability.py
 

@@ -33,9 +33,9 @@ def by_hand(work: Workload, *, compiled: bool = False, **options: Any) -> Side:
     return step, 1
 
 
-def ours(work: Workload, mode: Any, steps: int = 1) -> Side:
+def ours(work: Workload, mode: Any, steps: int = 1, *, fused: bool = False) -> Side:
     """Make the loop body over our step; the state is donated unless the step is the eager one."""
-    model, tx = fa.functional(work.make()), optimizers.adam(1e-3)
+    model, tx = fa.functional(work.make()), optimizers.adam(1e-3, fused=fused)
     pure = fa.compile(fa.train_step(model, tx), mode, donate=mode != "eager", steps=steps)
     batch = trees.map(lambda leaf: leaf.expand(steps, *leaf.shape), work.batch) if steps > 1 else work.batch
     state = [fa.init(model, tx)]

@@ -20,6 +20,7 @@ from functorch_artifact.figures import (
     Cells,
     Key,
     Line,
+    Names,
     Panel,
     Points,
     Steps,
@@ -164,6 +165,32 @@ def test_cells_are_coloured_by_value_and_written_on():
     assert found["d"].x > found["c"].x
     assert found["c"].y < found["a"].y
     assert (found["a"].colour, found["b"].colour) == ("#ffffff", "#333333")
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), NAMES), min_size=1, max_size=30))
+def test_names_of_points_neither_overlap_nor_leave_the_panel(points):
+    x, y, names = zip(*points, strict=True)
+    axis = linear(0.0, 1.0)
+    panel = Panel(axis, axis, [Names(np.array(x), np.array(y), names, ((0.0, 0.0), (1.0, 1.0)))])
+    figure = sheet([panel], size=(3.0, 2.0))
+    written = [label for label in labels(figure) if label.size == 7.0]
+    assert written[:1] == [label for label in written if label.text == names[0]][:1]
+    left, below = (min(each) for each in zip(*(corners(label)[0] for label in written), strict=True))
+    right, above = (max(each) for each in zip(*(corners(label)[2] for label in written), strict=True))
+    assert right - left <= 3.0 + 1e-6
+    assert above - below <= 2.0 + 1e-6
+    for one, other in itertools.combinations(map(corners, written), 2):
+        apart = (one.max(axis=0) <= other.min(axis=0)) | (other.max(axis=0) <= one.min(axis=0))
+        assert apart.any()
+
+
+def test_names_stand_at_each_corner_before_they_are_left_out():
+    middle = np.full(5, 0.5)
+    marks = [Names(middle, middle, list("abcde"), ((0.0, 0.0), (1.0, 1.0)))]
+    written = {label.text: (label.x, label.y) for label in labels(one(*marks)) if label.size == 7.0}
+    assert sorted(written) == list("abcd")
+    assert len(set(written.values())) == 4
 
 
 @pytest.mark.parametrize("angle", [0.0, 45.0, 90.0])

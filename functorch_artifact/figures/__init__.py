@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-from functorch_artifact.figures.marks import DASHED, Boxes, Cells, Line, Mark, Points, Steps, Words
+from functorch_artifact.figures.marks import DASHED, Boxes, Cells, Line, Mark, Names, Points, Steps, Words
 from functorch_artifact.figures.panels import Key, Panel, sheet
 from functorch_artifact.figures.scales import Axis, Floats, linear, logarithmic, named, symmetric_log
 
@@ -28,6 +28,7 @@ __all__ = [
     "Key",
     "Line",
     "Mark",
+    "Names",
     "Panel",
     "Points",
     "Steps",

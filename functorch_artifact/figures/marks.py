@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DASHED: Final = (0, (4, 3))
 """Dashes of a line, as matplotlib has them."""
 
+_BESIDE: Final = 0.07  # from a point to its name, in inches
+
 Place: TypeAlias = Callable[[Any, Any], Floats]
 """Where values (x, y) of a panel lie on its figure: float64 [n, 2], in inches."""
 
@@ -191,7 +193,7 @@ class Points(Mark):
 
 @attrs.frozen(eq=False)
 class Words(Mark):
-    """A text at a point, or `shift` inches from it; `along` and `across` as for `Label`."""
+    """A text at a point; `along` and `across` as for `Label`."""
 
     x: float
     y: float
@@ -200,12 +202,46 @@ class Words(Mark):
     colour: str = "#222222"
     along: float = 0.5
     across: float = texts.MIDDLE
-    shift: tuple[float, float] = (0.0, 0.0)
 
     def draw(self, place: Place, ink: Ink) -> None:
         """Write it."""
-        x, y = (place(self.x, self.y)[0] + self.shift).tolist()
+        ((x, y),) = place(self.x, self.y).tolist()
         ink.label(texts.Label(x, y, self.text, self.size, self.colour, self.along, self.across))
+
+
+@attrs.frozen(eq=False)
+class Names(Mark):
+    """Names beside points, the first ones first, each where there is room for it; else it is left out.
+
+    Args:
+        x: of the points, float64 [n].
+        y: of the points, float64 [n].
+        names: of the points.
+        within: the lower left and the upper right corner of where names may stand, as values of x and y.
+        size: of the text, in points.
+    """
+
+    x: Floats
+    y: Floats
+    names: Sequence[str]
+    within: tuple[tuple[float, float], tuple[float, float]]
+    size: float = 7.0
+
+    def draw(self, place: Place, ink: Ink) -> None:
+        """Write each name below its point and to the right, or else at another corner."""
+        (left, below), (right, above) = place(*zip(*self.within, strict=True)).tolist()
+        taken: list[tuple[float, float, float, float]] = []
+        half = 0.5 * self.size * texts.POINT
+        for (x, y), name in zip(place(self.x, self.y).tolist(), self.names, strict=True):
+            width = texts.width(name, self.size)
+            for along, up in ((0.0, -1.0), (1.0, 1.0), (0.0, 1.0), (1.0, -1.0)):
+                start, middle = x + (1 - 2 * along) * _BESIDE - along * width, y + up * _BESIDE
+                box = start, middle - half, start + width, middle + half
+                inside = left <= box[0] and below <= box[1] and box[2] <= right and box[3] <= above
+                if inside and not any(_overlap(box, other) for other in taken):
+                    taken.append(box)
+                    ink.label(texts.Label(start, middle, name, self.size, along=0.0))
+                    break
 
 
 @attrs.frozen(eq=False)
@@ -240,6 +276,10 @@ class Cells(Mark):
         for (x, y), value, text in zip(middles, self.values.ravel().tolist(), chain(*self.texts), strict=False):
             colour = "#ffffff" if abs(value) > 0.6 * self.limit else "#333333"
             ink.label(texts.Label(x, y, text, self.size, colour))
+
+
+def _overlap(box: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
 def placing(x: Axis, y: Axis, left: float, below: float, width: float, height: float) -> Place:

@@ -19,6 +19,7 @@ from functorch_artifact.figures import (
     Cells,
     Line,
     Mark,
+    Names,
     Panel,
     Points,
     Words,
@@ -46,7 +47,7 @@ _MEASURES: Final = {
 }  # fmt: skip
 _MOST_POINTS: Final = 2000
 _MOST_LABELLED: Final = 14
-_MOST_NAMED: Final = 12
+_MOST_NAMED: Final = 40
 _PLANE: Final = (6.2, 4.8)  # inches of a cloud of points
 
 
@@ -180,11 +181,8 @@ def alignment(comparison: Comparison, statistic: str) -> Panel:
     if left_out:
         marks.append(Words(x.low, y.high, f"{left_out} undefined", colour=GREY, along=0.0, across=1.2))
     if len(shown) <= _MOST_NAMED:
-        for place, (name, (across, up)) in enumerate(shown.items()):
-            # To either side in turn, but not out of the panel.
-            right = (place % 2 == 0 and x.places(across) < 0.7) or x.places(across) < 0.3
-            shift = (0.07, -0.06) if right else (-0.07, 0.06)
-            marks.append(Words(across, up, shorten(name), size=7.0, along=0.0 if right else 1.0, shift=shift))
+        corners = (x.low, y.low), (x.high, y.high)
+        marks.append(Names(real, synthetic, [shorten(name) for name in shown], corners))
     return Panel(x, y, marks)
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from functorch_artifact.compiling import lowering
 
@@ -159,3 +160,24 @@ def test_kernels_called_from_python_are_made_and_loaded_as_elsewhere_than_on_the
         with lowering._quiet():
             lowering._load_artifact(tmp_path / "made")([given])
         torch.testing.assert_close(given, (x * 2.5 + constant).cos())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.functional.mse_loss,
+        nn.functional.l1_loss,
+        nn.functional.huber_loss,
+        nn.functional.smooth_l1_loss,
+        nn.functional.soft_margin_loss,
+        nn.functional.binary_cross_entropy,
+        nn.functional.binary_cross_entropy_with_logits,
+        nn.functional.kl_div,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:reduction")
+def test_losses_are_replayed_with_the_reduction_that_was_left_to_its_default(loss):
+    leaves = [torch.rand(5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    run = lowering.replay(lowering.capture(lambda given, target: [loss(given, target)], leaves))
+    (value,) = run(list(leaves))
+    assert torch.equal(value, loss(*leaves))

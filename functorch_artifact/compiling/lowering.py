@@ -261,10 +261,17 @@ def _bind(graph: fx.Graph) -> None:
             bindings: Any = torch._C
             homes = (bindings._VariableFunctions, bindings._nn, torch.Tensor)
             function: Any = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
+            named = {**_unsaid_reduction(node.target, len(node.args)), **node.kwargs}
+            args, kwargs = fx.map_arg((node.args, named), lambda each: each.meta["val"])
             with contextlib.suppress(Exception):  # it takes others
                 function(*args, **kwargs)
-                node.target = function
+                node.target, node.kwargs = function, named
+
+
+def _unsaid_reduction(operation: torch._ops.OpOverload, n_said: int) -> dict[str, Any]:
+    """Name a loss's reduction that was left to its default, which is no mean in torch's own functions."""
+    unsaid = operation._schema.arguments[n_said:]
+    return {each.name: each.default_value for each in unsaid if each.name == "reduction" and each.has_default_value()}
 
 
 def _fix_noise(graph: fx.Graph) -> None:

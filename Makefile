@@ -9,6 +9,7 @@
 # make lint    ruff, mypy --strict and pyright
 # make bench   the benchmarks of steps, epochs and what surrounds them: below 20 minutes; ARGS is of steps.py
 # make bench-ensemble  32 members in one kernel, beside 32 loops written by hand
+# make bench-gpu   steps on a CUDA device beside what is installed of PyTorch Lightning and JAX
 # make bench-tracking  what each tracking client costs a run
 # make bench-tables    what comparing tables costs, beside artifact-core
 # make bench-classes   what judging predictions costs, beside artifact-core
@@ -26,7 +27,7 @@ TYPED := functorch_artifact tests/typing/accepts.py
 # Compiled kernels stay inside the project: a second run finds them, and `clean` removes them.
 export TORCHINDUCTOR_CACHE_DIR := $(CURDIR)/build/inductor
 
-.PHONY: demo demo-classifier demo-digits test test-faults test-laws mutants conformance peers lint bench bench-ensemble \
+.PHONY: demo demo-classifier demo-digits test test-faults test-laws mutants conformance peers lint bench bench-ensemble bench-gpu \
 	bench-tracking bench-tables bench-classes clean
 
 demo: $(INSTALLED)
@@ -71,6 +72,9 @@ bench: build/envs/peers/.installed build/envs/trackers/.installed
 
 bench-ensemble: $(INSTALLED)
 	$(BIN)/python benchmarks/ensemble.py $(ARGS)
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 bench-tracking: build/envs/trackers/.installed
 	PYTHONPATH=. build/envs/trackers/bin/python benchmarks/tracking.py $(ARGS)

@@ -19,11 +19,11 @@ Side = tuple[Callable[[], None], int]  # a call, and the steps it takes
 STEPS = 16
 
 
-def by_hand(work: Workload, *, compiled: bool = False, **options: Any) -> Side:
-    """Make the loop body that a user would write, over torch's Adam."""
+def by_hand(work: Workload, *, compiled: bool | str = False, **options: Any) -> Side:
+    """Make the loop body that a user would write, over torch's Adam; `compiled` may be a mode of torch.compile."""
     net = work.make()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, **options)
-    called = torch.compile(net) if compiled else net
+    called = torch.compile(net, mode=compiled if isinstance(compiled, str) else None) if compiled else net
 
     def step() -> None:
         optimizer.zero_grad()
@@ -102,9 +102,10 @@ def lightning(work: Workload) -> Side:
             return torch.optim.Adam(self.parameters(), lr=1e-3)
 
     module, data = Module(), torch.utils.data.DataLoader([work.batch] * 50, batch_size=None)
+    accelerator = "gpu" if trees.leaves(work.batch)[0].is_cuda else "cpu"
     trainer = pl.Trainer(
-        max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
+        max_epochs=-1, accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     epochs = 0
 

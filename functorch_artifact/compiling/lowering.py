@@ -57,7 +57,8 @@ def capture(
 
     if not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise TypeError("it has arguments that are not tensors")
-    with _without_onednn():
+    # With threads, the gradients of tensors on a GPU would be computed by one that does not trace.
+    with _without_onednn(), torch.autograd.set_multithreading_enabled(False):
         tracer = make_fx(function, dict(decompositions or {}), tracing_mode="fake", _allow_non_fake_inputs=True)
         module = tracer(*leaves)
     _tidy(module.graph)

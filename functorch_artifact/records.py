@@ -276,9 +276,14 @@ def _draw(figure: Figure) -> bytes:
     # pyplot's global state leaks figures, and closing through it swaps the canvas.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    own = figure.canvas
     canvas: Any = FigureCanvasAgg(figure)  # which is not typed
-    canvas.draw()
-    return png.encode(np.asarray(canvas.buffer_rgba()))
+    try:
+        canvas.draw()
+        return png.encode(np.asarray(canvas.buffer_rgba()))
+    finally:
+        # A figure and its canvas hold each other until the garbage is collected: not these pixels as well.
+        figure.set_canvas(own)
 
 
 def _describe(raw: Any) -> str:

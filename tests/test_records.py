@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from functorch_artifact.errors import RecordError, ScoreError, UndefinedError
@@ -117,6 +119,19 @@ def test_tensors_and_numbers_become_arrays(raw: Any, dtype: str) -> None:
 def test_objects_are_no_array(raw: Any) -> None:
     with pytest.raises(RecordError, match="MyArray: is not an array\n  expected: numbers of one shape"):
         Array.of(raw, "MyArray")
+
+
+def test_a_drawn_figure_keeps_its_canvas_and_no_pixels() -> None:
+    drawn = figure()
+    own = drawn.canvas
+    gc.disable()  # which would free the pixels some time later
+    try:
+        Plot.of(drawn)
+        alive = [each for each in gc.get_objects() if type(each) is FigureCanvasAgg and each.figure is drawn]
+    finally:
+        gc.enable()
+    assert drawn.canvas is own
+    assert not alive
 
 
 def test_a_figure_becomes_png_bytes() -> None:

@@ -101,7 +101,11 @@ def test_a_report_tells_noise_floors_by_resampling_and_by_formula():
         (lambda: Artifact("X", float, gap), r"artifact 'X': computes an unknown kind of value"),
         (lambda: gap(size=1), r"artifact 'GAP': does not take these parameters\n  expected: \['scale'\]\n  got: \['si"),
         (lambda: ratio(size=1), "does not take these parameters\n  expected: none"),
-        (lambda: Plan.of("GAPS"), r"pairs, 'GAPS': is not an artifact\n  expected: one of \['BOTH', 'GAP', .*"),
+        (
+            lambda: Plan.of("GAPS"),
+            r"pairs, 'GAPS': is not an artifact\n  .*\['BOTH', 'GAP', .*\n  do this: write \"GAP\"",
+        ),
+        (lambda: Plan.of("SIZE"), r"'SIZE': is not an artifact(.|\n)*do this: define it: @pairs.score\(\"SIZE\"\)"),
         (lambda: Plan.of("GAP", gap), r"Plan: names artifacts twice\n  got: \['GAP'\]\n  do this: name one of them"),
         (
             lambda: toolkit.score("NEW")(lambda real, fake: 0.0),
@@ -144,6 +148,14 @@ def test_an_undefined_score_is_nan_and_its_noise_unknown():
     assert math.isnan(value.compute(()).value)
     (score,) = Plan.of(value).report(()).scores.itertuples()
     assert [math.isnan(each) for each in (score.value, score.noise_floor, score.standard_error)] == [True] * 3
+
+
+def test_a_noise_floor_that_raises_leaves_the_score_alone():
+    value = Artifact("HALF", Score, lambda pair: 0.5, noise=lambda pair: 1 / 0, error=lambda pair: 0.1)
+    report = Plan.of(value).report((1.0, 2.0))
+    assert report["HALF"] == Score(0.5)
+    assert report.scores.loc["HALF", "standard_error"] == 0.1
+    assert {name: str(error) for name, error in report.failures.items()} == {"HALF, noise floor": "division by zero"}
 
 
 def test_a_choice_among_names_is_checked():

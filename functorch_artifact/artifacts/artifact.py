@@ -11,6 +11,7 @@ else it takes, by keyword and with a default, are the artifact's parameters.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -226,11 +227,12 @@ class Toolkit(Generic[ResourceT]):
             return chosen
         name = chosen.name if isinstance(chosen, Choice) else str(chosen)
         if name not in self._artifacts:
+            near = difflib.get_close_matches(name, self._artifacts, n=1)
             raise ConfigurationError(
                 "is not an artifact",
                 where=f"{self.name}, {name!r}",
                 expected=f"one of {sorted(self._artifacts)}",
-                fix=f'define it: @{self.name}.score("{name}")',
+                fix=f'write "{near[0]}"' if near else f'define it: @{self.name}.score("{name}")',
             )
         found = self._artifacts[name]
         return found(**chosen.parameters) if isinstance(chosen, Choice) else found

@@ -161,10 +161,17 @@ class ArtifactPlan(Generic[ResourceT]):
         for artifact in self.artifacts:
             try:
                 value = artifact.compute(resource)
-                told = (drawing.noise_floor(artifact), drawing.standard_error(artifact)) if noise else ()
-                findings.append(Finding(artifact.name, value, artifact.scale, *told))
             except Exception as error:
                 failures[artifact.name] = error
+                continue
+            told = []
+            for what, tell in (("noise floor", drawing.noise_floor), ("standard error", drawing.standard_error)):
+                try:
+                    told.append(tell(artifact) if noise else None)
+                except Exception as error:
+                    failures[f"{artifact.name}, {what}"] = error
+                    told.append(None)
+            findings.append(Finding(artifact.name, value, artifact.scale, *told))
         return Report(tuple(findings), failures, title or self.toolkit.name, about or {})
 
     @staticmethod

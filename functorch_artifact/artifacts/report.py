@@ -183,7 +183,20 @@ class Report:
             for finding in self.findings
             if isinstance(finding.value, ScoreCollection)
         ]
-        return _table("score", *zip(*single, strict=True)) + pages.cards(*parts)
+        return _table("score", *zip(*single, strict=True)) + self._legend_html() + pages.cards(*parts)
+
+    def _legend_html(self) -> str:
+        numbers = [number for finding in self.findings for number in finding.numbers]
+        told = {
+            "standard error: how much a value would differ on as many other examples": [
+                each.standard_error for each in numbers
+            ],
+            "noise floor: what a perfect model would score at these sample sizes": [
+                each.noise_floor for each in numbers
+            ],
+        }
+        said = [pages.escape(text) for text, values in told.items() if not all(map(math.isnan, values))]
+        return f'<p class="dim">{"; ".join(said)}</p>' if said else ""
 
     def _arrays_html(self) -> list[str]:
         parts = []
@@ -220,8 +233,8 @@ def _table(header: str, numbers: Sequence[Number] = (), scales: Sequence[Scale |
     columns: dict[str, list[Any]] = {
         header: [each.name for each in numbers],
         "value": [each.value for each in numbers],
-        "standard error": [_shown(each.standard_error) for each in numbers],
-        "noise floor": [_shown(each.noise_floor) for each in numbers],
+        "standard error": [_shown(each.standard_error, 2) for each in numbers],
+        "noise floor": [_shown(each.noise_floor, 4) for each in numbers],
         "better": [each.better for each in known],
         "range": [_range(each) for each in known],
         "why": [each.reason or None for each in numbers],
@@ -230,8 +243,8 @@ def _table(header: str, numbers: Sequence[Number] = (), scales: Sequence[Scale |
     return pages.table(list(kept), [list(row) for row in zip(*kept.values(), strict=True)])
 
 
-def _shown(number: float) -> float | None:
-    return None if math.isnan(number) else number
+def _shown(number: float, n_digits: int) -> float | None:
+    return None if math.isnan(number) else float(f"{number:.{n_digits}g}")
 
 
 def _float(number: float | Mapping[str, float] | None) -> float:

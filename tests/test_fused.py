@@ -115,10 +115,17 @@ def test_where_the_kernel_does_not_go_single_operations_do():
             torch.testing.assert_close(members[name][index], value)
 
 
-def test_it_can_be_differentiated_through():
-    params = {"a": torch.ones(3, requires_grad=True)}
-    single(params, {"a": torch.ones(3)}, fused=True)["a"].sum().backward()
-    assert params["a"].grad is not None
+@pytest.mark.parametrize("fused", [True, False])
+def test_it_can_be_differentiated_through(fused):
+    """With respect to parameters, gradients and the rate."""
+    given = [torch.ones(3, requires_grad=True) for _ in range(2)]
+    rate = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    tx, params = optimizers.adam(rate, fused=fused), {"a": given[0]}
+    updates, _ = tx.update({"a": given[1]}, tx.init({"a": torch.ones(3)}), params)
+    optimizers.apply_updates(params, updates)["a"].sum().backward()
+    assert torch.equal(given[0].grad, torch.ones(3))
+    assert given[1].grad is not None
+    torch.testing.assert_close(rate.grad, torch.tensor(-3.0, dtype=torch.float64))
 
 
 def test_a_torch_without_the_kernel_is_told(monkeypatch):

@@ -14,6 +14,7 @@ import optree
 import torch
 from torch import Tensor
 from torch._C._functorch import maybe_current_level
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from functorch_artifact import trees
 from functorch_artifact.errors import OptimizerError
@@ -49,7 +50,8 @@ class Rule:
         scalars: from the step's number (float64 [], counted from 1) and the rates at this step,
             always with `lr`, to the numbers that `step` needs.
         step: from parameter, gradient, slots and scalars to the new parameter and slots.
-        together: the same for all leaves at once, to the same bits, with fewer calls.
+        together: the same for all leaves at once, to the same bits, with fewer calls; its scalars may be
+            Python's, of float64.
         fused: the same in one kernel, to rounding: from parameters, gradients, slots, the step's number
             (int64 []), the rate (float64 []), and the weight decay and whether it is decoupled.
     """
@@ -118,11 +120,12 @@ def from_rule(
         grads = [delta(change, param) for param, change in zip(leaves, changes, strict=True)]
         if maximize:
             grads = [-grad for grad in grads]
-        at_once = not isinstance(decay, Tensor) and _alike(leaves)
-        if rule.fused is not None and at_once and now.keys() == {"lr"} and not _differentiated(leaves):
+        at_once = not isinstance(decay, Tensor) and _alike(leaves) and not _followed([*leaves, *grads, *now.values()])
+        if rule.fused is not None and at_once and now.keys() == {"lr"}:
             values, columns = rule.fused(leaves, grads, columns, steps, now["lr"], weight_decay, decoupled)
         elif rule.together is not None and at_once:
-            own = _scalars(rule, steps, now, decay).like(leaves[0])
+            own = _read(rule, steps, now, weight_decay, leaves[0])
+            own = own or _scalars(rule, steps, now, weight_decay).like(leaves[0])
             if weight_decay and decoupled:
                 leaves = [leaf * own["decay"] for leaf in leaves]
             elif weight_decay:
@@ -155,8 +158,18 @@ def _scalars(rule: Rule, count: Tensor, rates: Scalars, decay: float | Tensor) -
     return _Cast({**numbers, "weight_decay": decay} if isinstance(decay, Tensor) else numbers)
 
 
-def _differentiated(leaves: list[Tensor]) -> bool:
-    return torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
+def _read(rule: Rule, count: Tensor, rates: Scalars, decay: float, leaf: Tensor) -> Any:
+    """Compute a step's scalars in Python, if it is free to read what they depend on: the bits are the same."""
+    readable = type(count) is Tensor and count.is_cpu and _get_current_dispatch_mode() is None
+    if not readable or leaf.dtype not in (torch.float32, torch.float64):
+        return None
+    known: Any = {name: rate.item() for name, rate in rates.items()}
+    return {**rule.scalars(count.item(), known), "decay": 1 - known["lr"] * decay}  # type: ignore[arg-type]
+
+
+def _followed(tensors: list[Tensor]) -> bool:
+    """Tell whether autograd looks on; lists are computed with in place."""
+    return torch.is_grad_enabled() and any(each.requires_grad for each in tensors)
 
 
 def _alike(leaves: list[Tensor]) -> bool:

@@ -79,7 +79,8 @@ def adam(*, betas: tuple[float, float], eps: float, amsgrad: bool = False) -> Ru
         return p.addcdiv(s["step"] * mean, square.sqrt() / s["root"] + eps), moved
 
     def together(ps: list[Tensor], gs: list[Tensor], slots: Columns, s: Scalars) -> tuple[list[Tensor], Columns]:
-        weight = [s["weight"].to(gs[0].dtype)] * len(gs) if "weight" in s else 1 - betas[0]
+        weight: Any = s.get("weight", 1 - betas[0])
+        weight = [weight.to(gs[0].dtype)] * len(gs) if isinstance(weight, Tensor) else weight
         means = list(_lists._foreach_lerp(slots["exp_avg"], gs, weight))
         squares = list(_lists._foreach_mul(slots["exp_avg_sq"], beta2))
         _lists._foreach_addcmul_(squares, gs, gs, 1 - beta2)
@@ -89,6 +90,8 @@ def adam(*, betas: tuple[float, float], eps: float, amsgrad: bool = False) -> Ru
         roots = _lists._foreach_sqrt(squares)
         _lists._foreach_div_(roots, s["root"])
         _lists._foreach_add_(roots, eps)
+        if isinstance(s["step"], float):
+            return list(_lists._foreach_addcdiv(ps, means, roots, value=s["step"])), moved
         return list(_lists._foreach_addcdiv(ps, _lists._foreach_mul(means, s["step"]), roots)), moved
 
     return Rule(_zeros("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else [])), scalars, step, together)
@@ -268,4 +271,4 @@ def lion(*, betas: tuple[float, float]) -> Rule:
 
 def _root(x: Tensor) -> Tensor:
     # Python's `x ** 0.5` is a power, which may differ from a square root in the last place.
-    return torch.pow(x, torch.full_like(x, 0.5))
+    return torch.pow(x, torch.full_like(x, 0.5)) if isinstance(x, Tensor) else x**0.5

@@ -13,10 +13,6 @@ class Rehearsal:
         self.device = device
         self.launched = []  # the number of steps of each launch
 
-    def warm_up(self, step):
-        with keys.seeded(0):
-            step()
-
     def record(self, steps, draws):
         def run(noise):
             rows = []

@@ -166,7 +166,6 @@ def record(
 
     draws = lowering.draws(parts.recorded)
     with torch.no_grad():
-        recorder.warm_up(step(slots[0]))
         launches = {n: recorder.record([step(slot) for slot in slots[:n]], draws) for n in sorted({1, steps})}
     return Recorded(buffers, slots, launches, parts.counted, output_structure, draws, code), why
 

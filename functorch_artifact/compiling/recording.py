@@ -1,6 +1,6 @@
 """Recording: steps as one CUDA graph, launched again and again.
 
-Belongs here: warming up, capture, the generators of a graph's noise; all that is CUDA's. Does not:
+Belongs here: capture, what goes before it, the generators of a graph's noise; all that is CUDA's. Does not:
 the buffers that a graph reads and writes (`compiling.graphs`).
 Floor 5.
 """
@@ -32,12 +32,8 @@ class Recorder(Protocol):
         """Where the steps compute."""
         ...
 
-    def warm_up(self, step: Callable[[], Any]) -> None:
-        """Run a step for nothing, so that what is done once, such as tuning, is done."""
-        ...
-
     def record(self, steps: Sequence[Callable[[], list[Tensor]]], draws: bool) -> Launch:
-        """Record steps, which may `draw` noise from the global generator."""
+        """Record steps, which may `draw` noise from the global generator; they run a few times meanwhile."""
         ...
 
 
@@ -54,40 +50,40 @@ class CudaRecorder:
         self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._pool: Any = None
 
-    def warm_up(self, step: Callable[[], Any]) -> None:
-        current = torch.cuda.current_stream(self.device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream), keys.seeded(0, self.device):
-            for _ in range(3):
-                step()
-        current.wait_stream(self._stream)
-
     def record(self, steps: Sequence[Callable[[], list[Tensor]]], draws: bool) -> Launch:
         # The noise of a step depends on its key alone, so each has a generator, seeded before a launch.
         # While it is recorded, the global generator stands for it.
         generators = [torch.Generator(self.device) for _ in steps] if draws else []
+        everyones = torch.cuda.default_generators[self.device.index]
+
+        def run(*, recorded: bool) -> list[Tensor]:
+            rows = []
+            for number, step in enumerate(steps):
+                if recorded and draws:
+                    everyones.graphsafe_set_state(generators[number])
+                rows.append(step())
+            return rows[0] if len(rows) == 1 else [torch.stack(each) for each in zip(*rows, strict=True)]
+
+        current = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream), keys.seeded(0, self.device):
+            for _ in range(3):  # what is done once, such as tuning and loading kernels, cannot be recorded
+                run(recorded=False)
+        current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
-        everyones = torch.cuda.default_generators[self.device.index]
         found = everyones.graphsafe_get_state()
         everyones.graphsafe_set_state(everyones.clone_state())  # what a failed capture leaves unusable
-        rows: list[list[Tensor]] = []
         results: list[Tensor] = []
         cause: Exception | None = None
         try:
             with (
-                torch.cuda.stream(
-                    torch.cuda.current_stream(self.device)
-                ),  # to come back to, even from a failed capture
+                torch.cuda.stream(current),  # to come back to, should it fail
                 torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
             ):
                 try:
-                    for number, step in enumerate(steps):
-                        if draws:
-                            everyones.graphsafe_set_state(generators[number])
-                        rows.append(step())
-                    results += rows[0] if len(rows) == 1 else map(torch.stack, zip(*rows, strict=True))
+                    results += run(recorded=True)
                 except Exception as error:
                     cause = error
                     raise
@@ -98,7 +94,6 @@ class CudaRecorder:
         finally:
             everyones.graphsafe_set_state(found)
         self._pool = graph.pool()
-        rows.clear()  # what is not among the results may serve the next recording
 
         def launch(noise: Sequence[int]) -> list[Tensor]:
             for generator, key in zip(generators, noise, strict=True):

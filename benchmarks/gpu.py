@@ -32,7 +32,7 @@ import attrs
 import ensemble
 import peers
 import torch
-from models import NAMES, Workload, workload
+from models import COLUMNWISE, NAMES, Workload, workload
 
 import functorch_artifact as fa
 from functorch_artifact import optimizers, trees
@@ -108,7 +108,7 @@ def sides(work: Workload, device: torch.device, modes: list[Mode]) -> dict[str, 
     }
     if device.type == "cpu":
         del found["torch.compile, reduce-overhead, fused Adam"]
-    if work.name.startswith("transformer"):  # not written in JAX
+    if work.name.startswith(("transformer", "columnwise")):  # not written in JAX
         del found["JAX jit"], found["JAX lax.scan"]
     for mode in modes:
         found[f"ours, {mode}"] = lambda mode=mode: peers.ours(work, mode)
@@ -238,7 +238,8 @@ def main() -> None:
     """Print everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--models", nargs="*", default=["VAE b512", "MLP b64", "transformer b16"], choices=NAMES)
+    models = ["VAE b512", COLUMNWISE, "MLP b64", "transformer b16"]
+    parser.add_argument("--models", nargs="*", default=models, choices=(*NAMES, COLUMNWISE))
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each side in each round")

@@ -1,10 +1,13 @@
 """The benchmark for CUDA devices runs whole on the CPU, with whatever peers are installed."""
 
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,3 +27,15 @@ def test_it_prints_every_table():
     assert "no CUDA graphs on cpu" in done.stdout
     left_out = re.findall(r"\((.*) is left out: (\w+)", done.stdout)
     assert {why for _, why in left_out} <= {"ModuleNotFoundError"}, left_out
+
+
+def test_the_vae_that_is_taken_apart_computes_what_the_whole_one_does(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    models = importlib.import_module("models")
+    found = []
+    for name in ("VAE b64", "columnwise VAE b64"):
+        work = models.workload(name)
+        net = work.make()
+        torch.manual_seed(1)
+        found.append(work.loss(net, work.batch))
+    torch.testing.assert_close(*found)

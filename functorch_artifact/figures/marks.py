@@ -30,6 +30,9 @@ DASHED: Final = (0, (4, 3))
 
 _BESIDE: Final = 0.07  # from a point to its name, in inches
 
+Values: TypeAlias = "Floats | Sequence[float]"
+"""Coordinates of points, float64 [n]."""
+
 Place: TypeAlias = Callable[[Any, Any], Floats]
 """Where values (x, y) of a panel lie on its figure: float64 [n, 2], in inches."""
 
@@ -145,8 +148,8 @@ class Steps(Mark):
 class Line(Mark):
     """Points joined by a line: x and y, float64 [n] each; its width in points, `dashes` solid or `DASHED`."""
 
-    x: Floats
-    y: Floats
+    x: Values
+    y: Values
     colour: str
     width: float = 1.4
     alpha: float = 1.0
@@ -180,8 +183,8 @@ class Boxes(Mark):
 class Points(Mark):
     """Discs at points: x and y, float64 [n] each; one colour, or one for each; the diameter in points."""
 
-    x: Floats
-    y: Floats
+    x: Values
+    y: Values
     colours: str | Sequence[str]
     diameter: float = 3.5
     alpha: float = 1.0
@@ -221,8 +224,8 @@ class Names(Mark):
         size: of the text, in points.
     """
 
-    x: Floats
-    y: Floats
+    x: Values
+    y: Values
     names: Sequence[str]
     within: tuple[tuple[float, float], tuple[float, float]]
     size: float = 7.0

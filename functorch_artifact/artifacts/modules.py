@@ -66,9 +66,10 @@ def _listed(package: ModuleType) -> Iterator[tuple[str, Path]]:
 
 
 def _import(name: str, path: Path, where: str) -> str:
-    known = next((each for each, module in sys.modules.items() if getattr(module, "__file__", None) == str(path)), None)
-    if known is not None:
-        return known
+    for known, module in list(sys.modules.items()):
+        # Not by getattr, at which modules that load lazily would begin to.
+        if isinstance(module, ModuleType) and vars(module).get("__file__") == str(path):
+            return known
     try:
         return importlib.import_module(name).__name__
     except Exception as error:

@@ -148,6 +148,11 @@ def test_each_column_has_a_panel_and_the_legend_names_both_sides():
     assert figure.get_size_inches()[0] / 4 >= 3.2
 
 
+def test_a_thousand_columns_are_no_larger_than_a_picture_can_be():
+    table = {f"x{i}": [1.0, 2.0] for i in range(1000)}
+    assert (plots.pdf(compare(table, table)).get_size_inches() * 100 < 65_535).all()
+
+
 def test_a_missing_matplotlib_names_the_extra(ordinary, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"'matplotlib', which is not installed\n.*functorch-artifact\[plots\]"):

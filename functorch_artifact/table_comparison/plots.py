@@ -38,6 +38,7 @@ _WIDTHS: Final = (3.2, 1.4)  # the real line shows below the synthetic one
 _MOST_BARS: Final = 12
 _MOST_BINS: Final = 40
 _N_POINTS: Final = 512
+_MOST_ROWS: Final = 200  # of panels: matplotlib draws no picture of more than 65,535 pixels
 _TOGETHER: Final = (2.9, 1.9)  # inches of a panel among others
 _ALONE: Final = (5.2, 2.9)
 
@@ -120,7 +121,7 @@ def _together(comparison: Comparison, title: str, panel: Callable[[Comparison, s
     return sheet(
         [panel(comparison, name) for name in names],
         size=_TOGETHER,
-        n_columns=min(len(names), 4) if len(names) != 5 else 3,
+        n_columns=3 if len(names) == 5 else min(len(names), max(4, math.ceil(len(names) / _MOST_ROWS))),
         title=title,
         legend=LEGEND,
     )

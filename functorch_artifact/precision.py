@@ -61,6 +61,14 @@ def kernels(precision: Precision, device: torch.device) -> AbstractContextManage
     return _tf32() if precision == "tf32" and device.type == "cuda" else nullcontext()
 
 
+def of_products() -> str:
+    """Say in what torch's flags have float32 products computed: `highest`, `high`, `medium`, or a newer flag's word."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # the newer flag was set, and the older one tells no more
+        return str(torch.backends.cuda.matmul.fp32_precision)
+
+
 @contextmanager
 def _tf32() -> Iterator[None]:
     flags: tuple[Any, ...] = (

@@ -181,3 +181,14 @@ def test_what_cannot_work_is_refused():
         fa.train_step(net, tx, precision="half")
     with pytest.raises(ConfigurationError, match=r"do this: make it with init\(..., precision='fp16'\)"):
         fa.train_step(net, tx, precision="fp16")(fa.init(net, tx), torch.ones(2, 3))
+
+
+def test_whichever_of_torchs_flags_is_set_products_precision_is_told():
+    flag = torch.backends.cuda.matmul
+    assert precision.of_products() == "highest"
+    before, flag.fp32_precision = flag.fp32_precision, "tf32"  # now torch.get_float32_matmul_precision raises
+    try:
+        assert precision.of_products() == "tf32"
+    finally:
+        flag.fp32_precision = before
+    assert precision.of_products() == "highest"

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx
 
-from functorch_artifact import keys, trees
+from functorch_artifact import keys, precision, trees
 from functorch_artifact.optimizers import fused
 
 Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
@@ -234,7 +234,7 @@ def kept(module: fx.GraphModule) -> Path:
         torch.get_num_threads(),
         torch.backends.cpu.get_cpu_capability(),
         torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        torch.get_float32_matmul_precision(),
+        precision.of_products(),
         torch.are_deterministic_algorithms_enabled(),
         _INDUCTOR,
     )

@@ -15,6 +15,8 @@ import numpy as np
 import optree
 import torch
 
+from functorch_artifact.precision import of_products
+
 Fingerprint: TypeAlias = dict[str, str | int | float | bool]
 
 
@@ -42,7 +44,7 @@ def fingerprint(device: torch.device, mode: str) -> Fingerprint:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "matmul_precision": of_products(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,

@@ -269,6 +269,51 @@ def test_without_cuda_steps_run_captured_and_say_why():
     assert [build.mode for build in fa.explain(fast).builds] == ["captured"]
 
 
+def program(mode, **changes):
+    rows = batches(1, size=50)[0]
+    loader = fa.DataLoader(fa.ResidentDataset(rows), batch_size=16, shuffle=True)
+    parts = {
+        "model": fa.functional(network(), inputs=lambda batch: batch["x"]),
+        "optimizer": optimizers.ema(optimizers.adam(optimizers.exponential(0.1, gamma=0.5, per="epoch")), 0.9),
+        "loss": loss,
+        "train_loader": loader,
+        "stopper": fa.EpochBoundStopper(3),
+        "tracker": fa.ScoreTracker("VAL_LOSS", mode="max"),  # so that it is not the latest that is kept
+        "batch_routine": fa.BatchRoutine([fa.BatchLossCallback()]),
+        "loader_routines": [fa.DataLoaderRoutine(loader, [fa.ValLossCallback()])],
+        "checkpoint": fa.every(steps=2),
+        "mode": mode,
+    }
+    return fa.Program(**(parts | changes))
+
+
+def test_a_recorded_run_is_the_eager_one_kept_models_and_checkpoints_included(monkeypatch, tmp_path):
+    rehearse(monkeypatch)
+    eager = fa.fit(program("eager"), run=tmp_path / "eager", progress=False)
+    recorded = fa.fit(program("cudagraph"), run=tmp_path / "whole", progress=False)
+    fa.fit(program("cudagraph", stopper=fa.EpochBoundStopper(1)), run=tmp_path / "parts", progress=False)
+    resumed = fa.fit(program("cudagraph"), run=tmp_path / "parts", progress=False)
+    for found in (recorded, resumed):
+        assert trees.digest(found.state) == trees.digest(eager.state)
+        assert trees.digest(found.best) == trees.digest(eager.best)
+        assert found.scores.equals(eager.scores)
+    with fa.RunReader(tmp_path / "eager") as one, fa.RunReader(tmp_path / "whole") as other:
+        assert [path.name for path in one.checkpoints] == [path.name for path in other.checkpoints]
+        assert trees.digest(one.latest) == trees.digest(other.latest)
+        assert (one.fingerprint["mode"], other.fingerprint["mode"]) == ("eager", "cudagraph")
+
+
+def test_members_of_an_ensemble_are_recorded_together(monkeypatch):
+    rehearse(monkeypatch)
+    held = program("eager", optimizer=optimizers.sgd(0.1))
+    told = {"seeds": range(3), "hyperparameters": {"lr": [0.01, 0.1, 0.2]}}
+    captured, recorded = (
+        fa.ensemble(held, **told, mode=mode).fit(progress=False) for mode in ("captured", "cudagraph")
+    )
+    for one, other in zip(captured.members, recorded.members, strict=True):
+        assert trees.digest(one.state) == trees.digest(other.state)
+
+
 def traced(tx="adam", device="meta", change=None, **options):
     """Trace a step whose model is on another device than the host; `meta` has everything but numbers."""
     net = network().to(device)

@@ -58,10 +58,10 @@ def settle(value: Any) -> None:
 
 
 def forget(value: Any) -> None:
-    """Never fetch a value's fields, which nobody will ask for: they are None from now on."""
+    """Never fetch a value's fields, for nobody will ask for any: all of them are None from now on."""
     if _FETCH.pop(value, None) is not None:
-        for name in type(value).__slots__:
-            if name != "__weakref__" and not hasattr(value, name):
+        for name in getattr(type(value), "__slots__", ()):
+            if name != "__weakref__":
                 object.__setattr__(value, name, None)
 
 

@@ -7,7 +7,8 @@ whether bits repeat, and whether memory grows. Run with `make bench-gpu`, or fro
 
     PYTHONPATH=. python benchmarks/gpu.py
 
-On a machine without CUDA `--device cpu` runs all of it there, to try the script.
+All of it takes more than ten minutes, most of that compiling; `--only` takes a part. On a machine
+without CUDA `--device cpu` runs all of it there, to try the script.
 """
 
 from __future__ import annotations

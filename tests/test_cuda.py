@@ -17,19 +17,19 @@ DEVICE = torch.device("cuda", 0)
 MODES = ["eager", "captured", "compiled", "cudagraph"]
 
 
-def network(p=0.3):
+def network(p=0.3, dtype=torch.float64):
     torch.manual_seed(0)
     layers = (nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(p), nn.Linear(8, 2))
-    return nn.Sequential(*layers).double().to(DEVICE)
+    return nn.Sequential(*layers).to(DEVICE, dtype)
 
 
 def loss(out, batch):
     return nn.functional.cross_entropy(out, batch["y"])
 
 
-def batches(n, size=16, device=DEVICE):
+def batches(n, size=16, device=DEVICE, dtype=torch.float64):
     generator = torch.Generator().manual_seed(1)
-    x = [torch.randn(size, 3, generator=generator, dtype=torch.float64) for _ in range(n)]
+    x = [torch.randn(size, 3, generator=generator, dtype=dtype) for _ in range(n)]
     return trees.to_device([{"x": each, "y": (each.sum(1) > 0).long()} for each in x], device)
 
 
@@ -37,8 +37,8 @@ def stacked(several):
     return trees.map(lambda *leaves: torch.stack(leaves), *several)
 
 
-def made(tx=None, p=0.3, **options):
-    net = network(p)
+def made(tx=None, p=0.3, dtype=torch.float64, **options):
+    net = network(p, dtype)
     tx = tx or optimizers.chain(
         optimizers.clip_by_global_norm(0.5), optimizers.adamw(optimizers.schedules.cosine(0.1, total=20, per="step"))
     )
@@ -147,9 +147,10 @@ def test_a_state_that_is_passed_on_unread_is_not_copied():
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("options", [{}, {"nonfinite": "skip"}, {"precision": "fp16"}], ids=str)
 def test_no_step_waits_for_the_device(mode, options):
-    step, start = made(optimizers.ema(optimizers.accumulate(optimizers.adam(1e-3), steps=2), 0.9), **options)
+    tx = optimizers.ema(optimizers.accumulate(optimizers.adam(1e-3), steps=2), 0.9)
+    step, start = made(tx, dtype=torch.float32, **options)
     fast, state = fa.compile(step, mode, donate=True), attrs.evolve(start)
-    given = batches(6)
+    given = batches(6, dtype=torch.float32)
     for batch in given[:2]:
         state, _ = fast(state, batch)
     with never_waiting():
@@ -171,10 +172,10 @@ def test_torchs_fused_kernel_is_replayed(mode):
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
 def test_precisions_are_recorded(precision):
-    step, start = made(precision=precision)
+    step, start = made(precision=precision, dtype=torch.float32)
     fast, state, expected = fa.compile(step, "cudagraph", donate=True), attrs.evolve(start), start
     flag = torch.backends.cuda.matmul.fp32_precision
-    for batch in batches(3):
+    for batch in batches(3, dtype=torch.float32):
         state, output = fast(state, batch)
         expected, wanted = step(expected, batch)
         assert_close(output["loss"], wanted["loss"], rtol=2e-2, atol=2e-2)

@@ -7,7 +7,7 @@
 # make test-laws   the laws with 10,000 examples each: hours; ARGS="-k stoppers" selects some
 # make mutants     plant faults, one at a time, and count those that the laws find
 # make lint    ruff, mypy --strict and pyright
-# make bench   the benchmarks of steps, epochs and what surrounds them: below 20 minutes; ARGS is of steps.py
+# make bench   the benchmarks of steps, epochs and what surrounds them: some ten minutes of CPU; ARGS is of steps.py
 # make bench-ensemble  32 members in one kernel, beside 32 loops written by hand
 # make bench-gpu   steps on a CUDA device beside what is installed of PyTorch Lightning and JAX
 # make bench-tracking  what each tracking client costs a run

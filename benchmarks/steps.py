@@ -7,7 +7,7 @@ hand-written loop with default Adam that is. Run with `make bench`.
 
 A model's table is printed when it is measured. Rounds end when the model's share of the budget is
 spent, but not before the third; building comes first and is not bounded (a torch.compile takes
-10 to 60 s), which leaves `make bench` below 20 minutes on two cores that have nothing else to do.
+10 to 60 s). All of `make bench` takes some ten minutes of CPU, a third of them to build.
 """
 
 from __future__ import annotations

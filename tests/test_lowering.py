@@ -116,6 +116,18 @@ def test_so_is_a_number_of_each_member():
     assert module.graph.output_node().args[0] == []  # read by too few to be worth it
 
 
+def test_a_number_that_operations_on_lists_read_is_computed_once():
+    def function(x, n):
+        (root,) = torch._foreach_sqrt([x])
+        torch._foreach_div_([root], (0.5 ** n.double()).float())
+        (scaled,) = torch._foreach_mul([root], 1 - 0.9 ** n.double())
+        return [scaled]
+
+    module = lowering.write_back(lowering.capture(function, [torch.ones(300), torch.tensor(3)]), [None])
+    _, *numbers = lowering.results(module)
+    assert [str(number.meta["val"].dtype) for number in numbers] == ["torch.float32", "torch.float64"]
+
+
 def test_what_is_returned_twice_is_returned_twice():
     run, _ = lowering.generate(lowering.capture(lambda x: [x.sum(), x * x.sum(), x], [torch.ones(3)]), [torch.ones(3)])
     total, product, same = run([torch.ones(3)])

@@ -315,7 +315,7 @@ def _numbers(graph: fx.Graph) -> list[fx.Node]:
         and not _is_view(node)
         and node.all_input_nodes
         and 0 < _count(node) <= _FEW
-        and any(_count(reader) >= _MANY * _count(node) for reader in _readers(node))
+        and any(_work(reader) >= _MANY * _count(node) for reader in _readers(node))
     ]
 
 
@@ -331,6 +331,12 @@ def _is_view(node: fx.Node) -> bool:
 def _count(node: fx.Node) -> int:
     value = node.meta.get("val")
     return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _work(node: fx.Node) -> int:
+    """Count the elements that an operation goes through; those on lists give several values, or none."""
+    values = [value for each in (node, *node.all_input_nodes) for value in trees.tensors(each.meta.get("val"))]
+    return max((value.numel() for value in values), default=0) if not _count(node) else _count(node)
 
 
 def _memory(node: Any) -> int | None:

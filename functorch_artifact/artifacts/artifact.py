@@ -305,7 +305,7 @@ class Toolkit(Generic[ResourceT]):
         error: Error = None,
         heavy: bool = False,
     ) -> Callable[[Callable[..., Any]], Artifact[ResourceT]]:
-        def asking(function: T) -> T | _Asking:
+        def asking(function: Any) -> Any:
             return self._asking(function, name) if callable(function) else function
 
         def add(function: Callable[..., Any]) -> Artifact[ResourceT]:

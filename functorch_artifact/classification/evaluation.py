@@ -42,7 +42,7 @@ class Evaluation(Predictions[ClassSpec]):
         likeliest = np.where(missing[:, None], 0.0, probabilities).argmax(axis=1)
         return probabilities, np.where(missing, reading.MISSING, likeliest)
 
-    @cached_property
+    @property
     def truth_probabilities(self) -> Floats:
         """What the true class of each example was given: float64 [n], NaN where nothing was."""
         return self.probabilities[np.arange(len(self.true)), self.true]

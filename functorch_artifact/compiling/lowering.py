@@ -34,6 +34,7 @@ _INDUCTOR = {
     "size_asserts": False,  # a step's signature has been looked at
     "alignment_asserts": False,
     "unroll_reductions_threshold": 17,  # a sum of so few is vectorized along another axis
+    "reorder_for_peak_memory": False,  # it has put the use of a dropout's mask before its drawing
 }
 
 _FEW, _MANY = 1024, 16  # values that are computed beforehand for loops over at least so many times as many

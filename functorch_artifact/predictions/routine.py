@@ -55,7 +55,7 @@ class PredictionRoutine(
     that gives less is wanted.
     """
 
-    plan_type: ClassVar[type[PredictionPlan[Any, Any]]]
+    plan_type: ClassVar[type[PredictionPlan[Any, Any]]]  # pyright: ignore[reportIncompatibleVariableOverride] - never assigned to
     export_name: ClassVar[str] = "PREDICTIONS"
 
     def __init__(

@@ -76,7 +76,7 @@ class RunDirectory:
             raise RunDirectoryError(
                 "holds no run to resume", where=str(path), fix="check the path, or pass resume='auto' to start one"
             )
-        if not marker.exists() and _foreign(path):
+        if _foreign(path) and not marker.exists():  # in this order: whoever claims it just now writes the marker first
             raise RunDirectoryError(
                 "is in use by something that is no run", where=str(path), fix="choose a directory that is new or empty"
             )

@@ -303,6 +303,42 @@ def test_what_cannot_be_compiled_runs_captured_and_says_so(compiled, monkeypatch
     assert [build.mode for build in fa.explain(fast).builds] == ["captured"]
 
 
+class _Inside(nn.Module):
+    """Doubles, by an operation that works only while this module runs."""
+
+    running = False
+
+    def forward(self, x):
+        _Inside.running = True
+        try:
+            return torch.ops.functorch_artifact_tests.doubled_inside(x)
+        finally:
+            _Inside.running = False
+
+
+@torch.library.custom_op("functorch_artifact_tests::doubled_inside", mutates_args=())
+def doubled_inside(x: torch.Tensor) -> torch.Tensor:
+    if not _Inside.running:
+        raise RuntimeError("called from outside of its module")
+    return 2 * x
+
+
+doubled_inside.register_fake(torch.empty_like)
+doubled_inside.register_autograd(lambda context, gradient: 2 * gradient)
+
+
+@pytest.mark.parametrize("mode", ["captured", "auto"])
+def test_what_traces_and_does_not_run_runs_as_it_is_and_takes_no_state_away(mode):
+    net, tx = nn.Sequential(nn.Linear(3, 2), _Inside()), optimizers.adam(0.1)
+    step = fa.train_step(net, tx, loss=lambda out, batch: out.square().mean())
+    fast, x = fa.compile(step, mode, donate=True), torch.ones(4, 3)
+    expected, _ = step(fa.init(net, tx), x)
+    with pytest.warns(CompileWarning, match="not captured and runs as it is.*called from outside"):
+        found, _ = fast(fa.init(net, tx), x)
+    assert trees.digest(found) == trees.digest(expected)
+    assert [build.mode for build in fa.explain(fast).builds] == ["eager"]
+
+
 def program(mode):
     loader = fa.DataLoader(fa.ResidentDataset(batches(1, size=50)[0]), batch_size=16, shuffle=True)
     return fa.Program(

@@ -199,12 +199,8 @@ class CompiledStep:
             return None
         try:
             module = lowering.capture(flat, leaves)
-            if self.mode == "captured":
-                self._try(lowering.replay(copy.deepcopy(module)), module, state, leaves)
         except Exception as error:
-            self.step(state, batch)  # a step that is itself at fault says so here
-            warn(f"the step is not captured and runs as it is, in mode 'eager': {reason(error)}")
-            self._memory.builds.append(Build(shown, "eager", reason(error), time.perf_counter() - began, 0))
+            self._leave(state, batch, shown, error, began)
             return None
         n_operations, (spec, n_moving) = lowering.n_operations(module), results
         mode, why = self._choose(n_operations, trees.n_examples(batch), device_of(state))
@@ -231,6 +227,11 @@ class CompiledStep:
                 mode, why = "captured", reason(error)
         draws = lowering.draws(module)
         if run is None:
+            try:
+                self._try(traced, state, leaves)
+            except Exception as error:
+                self._leave(state, batch, shown, error, began)
+                return None
             written = reusing.reuse(traced, [place for place in places if place is not None])
             run = lowering.replay(traced)
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
@@ -246,10 +247,17 @@ class CompiledStep:
         memory.buffers[kind] = recorded.buffers
         return recorded, made
 
-    def _try(self, run: lowering.Flat, module: Any, state: TrainState, leaves: list[Any]) -> None:
-        """Run a graph once for nothing: what traces may still not run."""
+    def _try(self, module: Any, state: TrainState, leaves: list[Any]) -> None:
+        """Run a graph once for nothing, while it writes to no argument: what traces may still not run."""
+        run = lowering.replay(copy.deepcopy(module))
         with torch.no_grad(), surroundings(state, self.step.precision, seeded=lowering.draws(module)):
             run(list(leaves))
+
+    def _leave(self, state: TrainState, batch: Any, shown: str, error: Exception, began: float) -> None:
+        """Leave a signature to the step itself, and say why."""
+        self.step(state, batch)  # a step that is itself at fault says so here
+        warn(f"the step is not captured and runs as it is, in mode 'eager': {reason(error)}")
+        self._memory.builds.append(Build(shown, "eager", reason(error), time.perf_counter() - began, 0))
 
     def _choose(self, n_operations: int, n_examples: int, device: torch.device) -> tuple[Mode, str]:
         """Choose the mode of a new signature, by nothing that another run of the program could not see."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from functools import cache
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -138,7 +137,6 @@ class JointStep:
         precision: Precision = "fp32",
         n_steps: int | None = None,
     ) -> None:
-        _keep_freed_memory()
         self.kernel = VectorizedStep(make, whole, precision)
         self.compiled: Any = compile(cast(TrainStep, self.kernel), mode, donate=mode != "eager", n_steps=n_steps)
         self._draws: dict[Hashable, list[noises.Draw] | None] = {}  # None: not together
@@ -225,14 +223,3 @@ class JointStep:
     def builds(self) -> tuple[Any, ...]:
         """How the kernel runs, a build for each signature; see `explain`."""
         return self.compiled.explain().builds if isinstance(self.compiled, CompiledStep) else ()
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed, up to some 60 MiB, for the next step.
-
-    A stack of members' activations is large enough for glibc to hand it back to the system at each
-    step, and to take it again page by page, at a third of a step's time. What it keeps grows with the
-    largest piece that it has seen freed, up to 32 MiB. No page of this one is ever touched.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)

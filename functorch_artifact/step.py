@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 
-from functorch_artifact import deferral, keys, purity, trees
+from functorch_artifact import allocation, deferral, keys, purity, trees
 from functorch_artifact import precision as precisions
 from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
 from functorch_artifact.finiteness import all_finite, nonfinite_loss
@@ -118,7 +117,7 @@ def init(
     if not -(2**63) <= seed < 2**63:
         raise ConfigurationError("is out of range", where="seed", expected="a signed 64-bit integer", got=seed)
     precisions.check(precision, "precision")
-    _keep_freed_memory()
+    allocation.keep_freed_memory()
     own = trees.snapshot(variables)
     return TrainState(
         params=own.params,
@@ -440,14 +439,3 @@ def _choose(condition: Tensor, new: T, old: T) -> T:
 
 def _is_transformed(tensor: Tensor) -> bool:
     return is_functorch_wrapped_tensor(tensor)
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed, up to some 60 MiB, for the next step.
-
-    A pure step makes a state and lets go of one. glibc hands large pieces back to the system each time
-    and takes them again page by page, at a tenth to a third of a step's time. What it keeps grows with
-    the largest piece that it has seen freed, up to 32 MiB. No page of this one is ever touched.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)

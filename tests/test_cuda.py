@@ -12,6 +12,7 @@ import functorch_artifact as fa
 from functorch_artifact import feeding, optimizers, trees
 from functorch_artifact.compiling import CompileWarning, lowering
 
+# The logic of it that needs no device is tested on the CPU, by `test_graphs.py` and `test_feeding.py`.
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 DEVICE = torch.device("cuda", 0)
 MODES = ["eager", "captured", "compiled", "cudagraph"]

@@ -18,8 +18,8 @@ ROOT = Path(functorch_artifact.__file__).parent
 FLOORS = {
     0: {"errors", "png", "trees"},
     1: {
-        "contracts", "deferral", "figures", "finiteness", "keys", "pages", "precision", "purity", "records",
-        "structure",
+        "allocation", "contracts", "deferral", "figures", "finiteness", "keys", "pages", "precision", "purity",
+        "records", "structure",
     },
     2: {"folds", "metrics", "model", "optimizers", "scores"},
     3: {"artifacts", "callbacks", "model_tracking", "stoppers"},

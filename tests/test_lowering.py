@@ -128,6 +128,22 @@ def test_a_number_that_operations_on_lists_read_is_computed_once():
     assert [str(number.meta["val"].dtype) for number in numbers] == ["torch.float32", "torch.float64"]
 
 
+def test_small_tensors_of_lists_with_large_ones_are_no_such_numbers():
+    def function(few, many, root):
+        small, large = torch._foreach_mul([few.exp(), many.exp()], 2.0)
+        scaled = torch._foreach_div([small, large, large], [root.sqrt(), many, root.exp()])
+        return [*scaled, small @ large.view(4, 100)]
+
+    leaves = [torch.ones(4), torch.ones(400), torch.tensor(4.0)]
+    module = lowering.write_back(lowering.capture(function, leaves), [None] * 4)
+    numbers = lowering.results(module)[4:]
+    assert [str(number.target) for number in numbers] == ["aten.exp.default"]  # which a large one is divided by
+    assert numbers[0].args[0] is module.graph.find_nodes(op="placeholder")[2]
+    run, _ = lowering.generate(module, leaves)
+    for found, expected in zip(run(leaves), function(*leaves), strict=False):
+        torch.testing.assert_close(found, expected)
+
+
 def test_what_is_returned_twice_is_returned_twice():
     run, _ = lowering.generate(lowering.capture(lambda x: [x.sum(), x * x.sum(), x], [torch.ones(3)]), [torch.ones(3)])
     total, product, same = run([torch.ones(3)])

@@ -316,13 +316,14 @@ def _numbers(graph: fx.Graph) -> list[fx.Node]:
         and not _is_view(node)
         and node.all_input_nodes
         and 0 < _count(node) <= _FEW
-        and any(_work(reader) >= _MANY * _count(node) for reader in _readers(node))
+        and any(_work(reader, read) >= _MANY * _count(node) for reader, read in _readers(node))
     ]
 
 
-def _readers(node: fx.Node) -> Iterator[fx.Node]:
+def _readers(node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Give the operations that read a value, and what they read: it or a view of it."""
     for user in node.users:
-        yield from _readers(user) if _is_view(user) else (user,)
+        yield from _readers(user) if _is_view(user) else [(user, node)]
 
 
 def _is_view(node: fx.Node) -> bool:
@@ -334,10 +335,18 @@ def _count(node: fx.Node) -> int:
     return value.numel() if isinstance(value, Tensor) else 0
 
 
-def _work(node: fx.Node) -> int:
-    """Count the elements that an operation goes through; those on lists give several values, or none."""
-    values = [value for each in (node, *node.all_input_nodes) for value in trees.tensors(each.meta.get("val"))]
-    return max((value.numel() for value in values), default=0) if not _count(node) else _count(node)
+def _work(reader: fx.Node, read: fx.Node) -> int:
+    """Count the elements of the largest loop in which an operation, element by element, reads a value."""
+    target: Any = reader.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return 0
+    if torch.Tag.pointwise in target.tags:
+        return _count(reader)
+    if not target._schema.name.startswith("aten::_foreach_"):
+        return 0
+    lists = [argument for argument in reader.args if isinstance(argument, list | tuple)]
+    alone = read in reader.args  # each loop reads it; else that over the others in its places
+    return max((_count(each) for row in zip(*lists, strict=True) if alone or read in row for each in row), default=0)
 
 
 def _memory(node: Any) -> int | None:

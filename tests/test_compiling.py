@@ -232,6 +232,61 @@ def test_several_steps_a_call_have_the_bits_of_single_ones(compiled, mode, donat
         several(state, stacked(batches(7)))
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("donate", [False, True])
+def test_several_batches_of_different_sizes_are_taken_in_one_call(compiled, mode, donate):
+    step, fast, start = compiled
+    digest, several = trees.digest(start), fa.compile(step, mode, steps=4, donate=donate)
+    state, single = attrs.evolve(start), attrs.evolve(start)
+    for few in (batches(1), batches(5) + batches(1, size=5), batches(1, size=5) + batches(2)):
+        state, outputs = several.take(state, few)
+        expected = []
+        for batch in few:
+            single, output = fast[mode](single, batch)
+            expected.append(output)
+        assert trees.digest(outputs) == trees.digest(expected)
+    assert trees.digest(state) == trees.digest(single)
+    assert trees.digest(start) == digest
+    assert "up to 4 steps a call" in str(fa.explain(several))
+
+
+class Showing(nn.Module):
+    """Outputs what its state is made of, and keeps what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(3, 1), nn.BatchNorm1d(3)
+        self.register_buffer("count", torch.zeros(3))
+        self.register_buffer("latest", torch.zeros(8, 3))
+
+    def forward(self, x):
+        self.count.add_(1)
+        self.latest = x
+        out = self.linear(self.norm(x))
+        views = {"mean": self.norm.running_mean, "part": self.norm.running_var[:2], "row": self.linear.weight.view(-1)}
+        return {"loss": out.square().mean(), "count": self.count, "weight": self.linear.weight, **views}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_outputs_and_batches_share_with_the_state_is_not_written_to_by_the_next_step(mode):
+    torch.manual_seed(0)
+    net, tx = Showing(), optimizers.adam(0.1)
+    step = fa.train_step(net, tx)
+    single, several = fa.compile(step, mode, donate=True), fa.compile(step, mode, donate=True, steps=4)
+    one, state, x = fa.init(net, tx), fa.init(net, tx), torch.randn(8, 8, 3)
+    digest, expected, found = trees.digest(x), [], []
+    for number in (0, 4):
+        for each in x[number : number + 4]:
+            one, output = single(one, each)
+            expected.append((trees.digest(output), output))
+        state, outputs = several.take(state, list(x[number : number + 4]))
+        found += outputs
+    assert trees.digest(found) == trees.digest([output for _, output in expected])
+    assert [trees.digest(output) for output in found] == [digest for digest, _ in expected]
+    assert trees.digest(state) == trees.digest(one)
+    assert trees.digest(x) == digest
+
+
 def test_a_loss_that_is_not_finite_is_placed_among_several_steps():
     step, _, state = steps()
     stack = stacked(batches(4))

@@ -40,9 +40,11 @@ class Explanation:
     mode: Mode
     donate: bool
     builds: tuple[Build, ...]
+    steps: int = 1  # a call, at most
 
     def __str__(self) -> str:
-        asked = f"asked for: {self.mode}{', donated' if self.donate else ''}"
+        several = f", up to {self.steps} steps a call" if self.steps > 1 else ""
+        asked = f"asked for: {self.mode}{', donated' if self.donate else ''}{several}"
         return "\n".join([asked, *(f"{b.batch}: {b.mode} ({b.why}), built in {b.seconds:.1f} s" for b in self.builds)])
 
 

@@ -68,6 +68,20 @@ def own(tensors: list[Any], places: list[int]) -> None:
             tensors[place] = tensors[place].clone()
 
 
+def apart(tensors: list[Any], others: list[Any]) -> bool:
+    """Tell whether none of the tensors has its memory in common with another, or with one of the others.
+
+    Example:
+        >>> import torch
+        >>> from functorch_artifact.compiling import donation
+        >>> one, other = torch.zeros(3), torch.zeros(3)
+        >>> donation.apart([one], [other]), donation.apart([one, other], [one[1:]])
+        (True, False)
+    """
+    taken, theirs = ([each.untyped_storage().data_ptr() for each in some if each.numel()] for some in (tensors, others))
+    return len(set(taken)) == len(taken) and set(taken).isdisjoint(theirs)
+
+
 @cache
 def _names(cls: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(cls))

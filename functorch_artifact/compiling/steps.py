@@ -12,7 +12,7 @@ import itertools
 import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from typing import Any, get_args
 
@@ -58,6 +58,7 @@ class _Memory:
     builds: list[Build] = attrs.field(factory=list)
     kinds: dict[Hashable, int] = attrs.field(factory=dict)  # of states: structure, shapes, dtypes
     following: dict[Hashable, int] = attrs.field(factory=dict)  # from a signature to the next state's kind
+    in_a_row: set[Hashable] = attrs.field(factory=set)  # whose steps need no state in between
     # The last result, its kind, and its leaves unless they are in buffers.
     last: tuple[Callable[[], Any], int, list[Any] | None] = (_nothing, -1, None)
     largest: int = 0  # batch that was built for
@@ -93,6 +94,24 @@ class CompiledStep:
         following, outputs = self._take(state, _unstacked(given, self.steps), structure, True, _caller())
         return following, trees.map(lambda *leaves: torch.stack(leaves), outputs[0], *outputs[1:])
 
+    def take(self, state: TrainState, batches: Sequence[Any]) -> tuple[TrainState, list[dict[str, Any]]]:
+        """Take a step for each batch in one call, and list the outputs, as `fit` does between two looks at the state.
+
+        The batches need not be stacked, nor be as many as `steps`, nor of one shape.
+
+        Raises:
+            StateError: the state was donated to an earlier call.
+        """
+        caller, outputs = _caller(), list[dict[str, Any]]()
+        if not self.donate:
+            state = attrs.evolve(state)  # as in a call with a stack
+        flat = [trees.flatten(batch) for batch in batches]
+        for _, alike in itertools.groupby(flat, lambda each: (each[1], *map(_describe, each[0]))):
+            given, structures = zip(*alike, strict=True)
+            state, found = self._take(state, list(given), structures[0], True, caller)
+            outputs += found
+        return state, outputs
+
     def _take(
         self, state: TrainState, batches: list[list[Any]], structure: Any, donate: bool, caller: str
     ) -> tuple[TrainState, list[dict[str, Any]]]:
@@ -121,8 +140,7 @@ class CompiledStep:
             memory.last = (weakref.ref(following), kind, None)
         else:
             leaves = trees.leaves(_moving(state)) if leaves is None else leaves
-            # More than one, once it is known that a step leaves the kind of the state as it is.
-            n_taken = len(batches) if memory.following.get(signature) == kind else 1
+            n_taken = len(batches) if signature in memory.in_a_row else 1
             noise = [key_of(state, ahead) if runner.draws else None for ahead in range(n_taken)]
             around, device = surroundings(state, self.step.precision, seeded=False), device_of(state)
             still = {name: getattr(state, name) for name in _STILL}
@@ -141,6 +159,9 @@ class CompiledStep:
             following = TrainState(**moved, **still)
             if signature not in memory.following:
                 memory.following[signature] = self._kind(trees.flatten(moved)[1], leaves)
+                # Else the next step might write to what an output or a batch shares with the state.
+                if memory.following[signature] == kind and donation.apart(leaves, trees.tensors([outputs, batches[0]])):
+                    memory.in_a_row.add(signature)
             memory.last = (weakref.ref(following), memory.following[signature], leaves)
             for index, output in enumerate(outputs, start=1 - n_taken):
                 check_loss(self.step.nonfinite, following, output, index)
@@ -173,7 +194,7 @@ class CompiledStep:
 
     def explain(self) -> Explanation:
         """Say what was built so far."""
-        return Explanation(self.mode, self.donate, tuple(self._memory.builds))
+        return Explanation(self.mode, self.donate, tuple(self._memory.builds), self.steps)
 
     def _kind(self, structure: Any, leaves: list[Any]) -> int:
         kinds = self._memory.kinds

@@ -277,3 +277,40 @@ def test_labels_are_one_line_and_not_a_long_one():
     assert shorten("two\nlines") == "two lines"
     assert shorten("x" * 20) == "x" * 14 + "…"
     assert shorten(5) == "5"
+
+
+def test_what_lies_outside_of_a_panel_is_cut_off() -> None:
+    ends, beyond = np.array([0.2, 0.8]), np.array([-1.0, 3.0])
+    outside = [
+        Line([-9.0, 0.5, 9.0], [9.0, 0.5, 9.0], "black"),
+        Line([0.5, 0.5], [0.5, np.inf], "black"),
+        Steps(beyond, np.array([7.0]), "black", fill=1.0),
+        Boxes(0.5, 4.0, 0.5, -4.0, "black"),
+        Points([5.0, -5.0], [0.5, 0.5], ["black", "black"]),
+        Words(0.5, 1.8, "outside"),
+    ]
+    axes = linear(0.0, 1.0), linear(0.0, 1.0)
+    kept = [Line(ends, ends, "black"), Points(ends, ends, "black"), Words(0.5, 0.5, "inside")]
+
+    def image(marks: list) -> np.ndarray:
+        return pixels(sheet([Panel(*axes, marks)], size=(2.0, 2.0)))
+
+    empty, drawn = image([]), image(outside)
+    assert (image(kept) != empty).any()
+    differs = np.argwhere((empty != drawn).any(axis=2))
+    frame = np.argwhere((image([Boxes(0.0, 1.0, 0.0, 1.0, "red")]) != empty).any(axis=2))
+    room = 3  # half a line's width, and its smoothed edge
+    assert (differs.min(axis=0) >= frame.min(axis=0) - room).all()
+    assert (differs.max(axis=0) <= frame.max(axis=0) + room).all()
+    assert len(differs) > 1000  # what is inside of the same marks is there
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.79e308, 1.79e308), (-1e307, 1.7e308), (1.5e308, 1.5e308 * (1 + 1e-9))])
+def test_axes_of_numbers_at_the_end_of_what_floats_hold(low: float, high: float) -> None:
+    axis = linear(low, high, margin=0.05)
+    assert np.isfinite([axis.low, axis.high]).all()
+    first, last = axis.places([low, high]).tolist()
+    assert 0.0 <= first < 0.06
+    assert 0.94 < last <= 1.0
+    assert len(axis.ticks) >= 3
+    assert axis.note.startswith("1e30")

@@ -86,6 +86,16 @@ def test_a_finished_run_tells_everything(tmp_path):
         assert reader.holder is None
 
 
+@pytest.mark.parametrize("periods", [(), (2,), (5,)])
+def test_each_epoch_has_a_row_whether_or_not_it_has_a_score(tmp_path, periods):
+    routines = [fa.DataLoaderRoutine(program().train_loader, [fa.ValLossCallback(period=each)]) for each in periods]
+    result = fit(tmp_path / "run", loader_routines=routines, artifact_routines=(), tracker=None)
+    with RunReader(tmp_path / "run") as reader:
+        assert list(reader.scores.index) == [1, 2, 3]
+        assert reader.facts()["epochs"] == 3
+        pd.testing.assert_frame_equal(reader.scores, result.scores)
+
+
 def test_numbers_are_those_of_batches_too_in_order(tmp_path):
     fit(tmp_path)
     with RunReader(tmp_path) as reader:

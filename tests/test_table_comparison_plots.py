@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 from functorch_artifact.errors import MissingExtraError
 from functorch_artifact.figures import BLUE
 from functorch_artifact.records import Plot
-from functorch_artifact.table_comparison import Comparison, Reference, TabularSpec, overviews, plots
+from functorch_artifact.table_comparison import (
+    Comparison,
+    Reference,
+    TableComparisonPlan,
+    TableComparisonPlotCollectionType,
+    TableComparisonPlotType,
+    TabularSpec,
+    overviews,
+    plots,
+)
 
 EVERY_PLOT = [plots.pdf, plots.cdf, overviews.correlation_heatmaps, overviews.pca, overviews.statistics_alignment]
 
@@ -170,3 +179,23 @@ def test_a_thousand_figures_leave_nothing_behind(ordinary):
     gc.collect()
     assert len(drawn) == 0
     assert Gcf.get_num_fig_managers() == 0  # pyplot's
+
+
+def test_columns_at_the_end_of_what_floats_hold_have_pictures():
+    random = np.random.default_rng(0)
+
+    def table(n):
+        return pd.DataFrame(
+            {
+                "wide": random.normal(size=n).clip(-3, 3) * 5e307,
+                "ends": random.choice([-1.79e308, 1.79e308], n),
+                "constant": np.full(n, 1.79e308),
+                "narrow": 1.5e308 * (1 + 1e-9 * random.normal(size=n)),
+                "integers": np.full(n, 1e17),
+            }
+        )
+
+    real = table(60)
+    plan = TableComparisonPlan.of(*TableComparisonPlotType, *TableComparisonPlotCollectionType)
+    report = plan.evaluate(real, table(50), TabularSpec.from_frame(real), noise=False)
+    assert not report.failures

@@ -10,8 +10,9 @@ and a figure is a handful of artists however many panels it has.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -29,6 +30,9 @@ DASHED: Final = (0, (4, 3))
 """Dashes of a line, as matplotlib has them."""
 
 _BESIDE: Final = 0.07  # from a point to its name, in inches
+_SLACK: Final = 1e-6  # an inch that is no distance
+_FAR: Final = 1e6  # inches: where what is infinitely far away is taken to be
+_FINE: Final = 1e5  # parts of an inch, in which lines are cut
 
 Values: TypeAlias = "Floats | Sequence[float]"
 """Coordinates of points, float64 [n]."""
@@ -44,34 +48,70 @@ class Ink:
     """
 
     def __init__(self) -> None:
+        self._bounds: tuple[Floats, Floats] | None = None
         self._polygons: list[tuple[Floats, str, float]] = []
         self._lines: dict[bool, list[tuple[Floats, str, float, float, Any]]] = {True: [], False: []}
         self._points: list[tuple[Floats, Any, float, float]] = []
         self._meshes: list[tuple[Floats, Floats, str | Colormap, float]] = []
         self._labels: list[texts.Label] = []
 
+    def within(self, left: float, below: float, right: float, above: float) -> Ink:
+        """Give ink for the same figure that leaves nothing outside of a rectangle."""
+        clipped = copy.copy(self)  # which shares the lists
+        clipped._bounds = np.array([left, below]), np.array([right, above])
+        return clipped
+
     def polygon(self, vertices: Floats, colour: str, alpha: float = 1.0) -> None:
-        """Fill a polygon: float64 [n, 2]."""
-        self._polygons.append((vertices, colour, alpha))
+        """Fill a polygon whose sides are upright or level: float64 [n, 2]."""
+        self._polygons.append((self._moved_inside(vertices), colour, alpha))
 
     def line(
         self, vertices: Floats, colour: str, width: float, *,
         alpha: float = 1.0, dashes: Any = "solid", behind: bool = False,
     ) -> None:  # fmt: skip
         """Draw a line, `width` points wide, before or behind polygons: float64 [n, 2]."""
-        self._lines[behind].append((vertices, colour, alpha, width, dashes))
+        for part in self._parts_inside(vertices):
+            self._lines[behind].append((part, colour, alpha, width, dashes))
 
     def points(self, places: Floats, colours: Any, diameter: float, alpha: float) -> None:
         """Draw discs, `diameter` points wide: float64 [n, 2]; one colour, or one for each."""
-        self._points.append((places, colours, diameter, alpha))
+        inside = self._inside(places)
+        if not isinstance(colours, str):
+            colours = [colour for colour, is_inside in zip(colours, inside, strict=True) if is_inside]
+        self._points.append((places[inside], colours, diameter, alpha))
 
     def mesh(self, corners: Floats, values: Floats, colormap: str | Colormap, limit: float) -> None:
         """Colour cells by values from `-limit` to `limit`: float64 [r + 1, c + 1, 2] and [r, c]."""
-        self._meshes.append((corners, values, colormap, limit))
+        self._meshes.append((self._moved_inside(corners), values, colormap, limit))
 
     def label(self, label: texts.Label) -> None:
-        """Write a line of text."""
-        self._labels.append(label)
+        """Write a line of text, all of it, if the place where it stands is inside."""
+        if self._inside(np.array([[label.x, label.y]])).all():
+            self._labels.append(label)
+
+    def _inside(self, places: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which places are inside, rounding errors apart: bool [n]."""
+        if self._bounds is None:
+            return np.ones(len(places), dtype=np.bool_)
+        low, high = self._bounds
+        return np.asarray(((places >= low - _SLACK) & (places <= high + _SLACK)).all(axis=1))
+
+    def _moved_inside(self, vertices: Floats) -> Floats:
+        """Move vertices to the nearest places inside, which cuts off what has upright and level sides only."""
+        return vertices if self._bounds is None else np.clip(vertices, *self._bounds)
+
+    def _parts_inside(self, vertices: Floats) -> Iterator[Floats]:
+        """Cut a line where it leaves the inside; usually all of it stays."""
+        if self._bounds is None or self._inside(vertices).all():
+            yield vertices
+            return
+        from matplotlib.path import Path
+
+        # matplotlib leaves one unit of room around the rectangle, and ends a path by a vertex of its own.
+        far = np.clip(vertices, -_FAR, _FAR) * _FINE
+        cut = Path(far).cleaned(remove_nans=True, clip=tuple(np.concatenate(self._bounds) * _FINE))
+        codes, kept = np.asarray(cut.codes)[:-1], np.asarray(cut.vertices)[:-1] / _FINE
+        yield from (part for part in np.split(kept, np.flatnonzero(codes == Path.MOVETO)) if len(part) > 1)
 
     def onto(self, figure: Figure) -> None:
         """Add everything to a figure."""
@@ -109,7 +149,7 @@ class Ink:
 
 
 class Mark(ABC):
-    """One thing to be seen in a panel, inside of its axes."""
+    """One thing to be seen in a panel; what lies outside of its axes is cut off."""
 
     @abstractmethod
     def draw(self, place: Place, ink: Ink) -> None:

@@ -49,7 +49,7 @@ class Panel:
     Args:
         x: its horizontal axis.
         y: its vertical axis.
-        marks: what it shows, all of it inside of the axes.
+        marks: what it shows; what lies outside of the axes is cut off.
         title: what stands above it, a line or several.
         height: of its axes, in the sheet's; the highest panel of a row counts.
         bar: cells whose colours are explained at its right.
@@ -198,10 +198,13 @@ class _Placed:
 
     def draw(self, left: float, below: float, ink: Ink) -> None:
         """Draw the panel, the lower left corner of its axes at (left, below)."""
-        place = placing(self.panel.x, self.panel.y, left, below, *self.size)
-        for mark in self.panel.marks:
-            mark.draw(place, ink)
         right, above = left + self.size[0], below + self.size[1]
+        place, inside = (
+            placing(self.panel.x, self.panel.y, left, below, *self.size),
+            ink.within(left, below, right, above),
+        )
+        for mark in self.panel.marks:
+            mark.draw(place, inside)
         if self.panel.frame:
             ink.line(np.array([[left, above], [left, below], [right, below]]), _FRAME, 0.8)
         self._draw_x(left, right, below, above, ink)

@@ -8,6 +8,7 @@ Floor 1.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +20,8 @@ Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 _MOST_POWERS: Final = 7
 _TINY: Final = 1e-290  # below it, quotients leave the range of a float
 _SLACK: Final = 1e-9  # for ticks at the very ends
+_HUGE: Final = 1e300  # above it, sums and differences do
+_LARGEST: Final = sys.float_info.max
 _POWERS: Final = (-3, 4)  # numbers beyond 0.001 and 10,000 are written as multiples of a power of ten
 
 
@@ -76,7 +79,10 @@ def linear(
     """
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-    low, high = _widened(low, high, margin)
+    size = max(abs(low), abs(high))
+    power = math.floor(math.log10(size)) if size > _HUGE else 0
+    unit = 10.0**power
+    low, high = _widened(low / unit, high / unit, margin)
     ticks = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10], integer=integer).tick_values(low, high))
     slack = _SLACK * (high - low)
     ticks = ticks[(ticks >= low - slack) & (ticks <= high + slack)]
@@ -84,8 +90,12 @@ def linear(
     formatter.create_dummy_axis()
     formatter.axis.set_view_interval(low, high)
     formatter.set_powerlimits(_POWERS)
-    named_ticks = zip(ticks.tolist(), formatter.format_ticks(ticks.tolist()), strict=True)
-    return Axis(low, high, tuple(named_ticks), label, formatter.get_offset(), **rest)
+    names, note = formatter.format_ticks(ticks.tolist()), formatter.get_offset()
+    if not power:
+        return Axis(low, high, tuple(zip(ticks.tolist(), names, strict=True)), label, note, **rest)
+    low, high, *ticks = (unit * np.clip([low, high, *ticks], -_LARGEST / unit, _LARGEST / unit)).tolist()
+    note = f"1e{power}{note and ' x '}{note}"
+    return Axis(low, high, tuple(zip(ticks, names, strict=True)), label, note, lambda values: values / unit, **rest)
 
 
 def symmetric_log(low: float, high: float, linear_up_to: float, label: str = "", *, margin: float = 0.0) -> Axis:
@@ -99,7 +109,7 @@ def symmetric_log(low: float, high: float, linear_up_to: float, label: str = "",
 
     first, last = scale(np.array([low, high])).tolist()
     first, last = _widened(first, last, margin)
-    low, high = math.sinh(first) * linear_up_to, math.sinh(last) * linear_up_to
+    low, high = np.clip([math.sinh(end) * linear_up_to for end in (first, last)], -_LARGEST, _LARGEST).tolist()
     least, most = math.ceil(math.log10(linear_up_to)), math.floor(math.log10(max(abs(low), abs(high))) + _SLACK)
     powers = 10.0 ** np.arange(most, least - 1, -max(1, -(-(most - least) // _MOST_POWERS)))
     ticks = np.concatenate([[0.0], powers, -powers])

@@ -152,7 +152,7 @@ class RunReader:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The scores at the ends of epochs: float64, indexed by "epoch", a column a score.
+        """The scores at the ends of epochs: float64, indexed by "epoch", a row an epoch, a column a score.
 
         Those that came late have the last columns. A score of more than one split has a column for
         each, named `NAME [SPLIT]`.
@@ -169,10 +169,10 @@ class RunReader:
         for name, split, epoch, _, _, value in found:
             label = name if len(splits[name]) == 1 or split is None else f"{name} [{split}]"
             columns.setdefault(label, {})[epoch] = value
-        epochs = sorted({epoch for column in columns.values() for epoch in column})
+        epochs = self._journal.epochs()
         index = pd.Index(epochs, name="epoch", dtype="int64")
         data = {label: [column.get(epoch, np.nan) for epoch in epochs] for label, column in columns.items()}
-        return pd.DataFrame(data, index=index, dtype="float64")
+        return pd.DataFrame(data, index=index, columns=list(data), dtype="float64")
 
     @property
     def numbers(self) -> pd.DataFrame:

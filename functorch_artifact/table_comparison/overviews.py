@@ -189,7 +189,7 @@ def alignment(comparison: Comparison, statistic: str) -> Panel:
 def _linear_up_to(values: Floats) -> float | None:
     """Choose where logarithmic axes begin; `None` for linear ones, where values are of one size."""
     sizes = np.abs(values[values != 0.0])
-    if sizes.size == 0 or sizes.max() < 50.0 * sizes.min():
+    if sizes.size == 0 or sizes.max() / 50.0 < sizes.min():
         return None
     return float(max(sizes.min(), sizes.max() * 1e-12))
 

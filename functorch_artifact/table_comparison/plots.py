@@ -10,6 +10,7 @@ A picture of all columns is one figure, drawn once; a collection is a figure for
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _WIDTHS: Final = (3.2, 1.4)  # the real line shows below the synthetic one
 _MOST_BARS: Final = 12
 _MOST_BINS: Final = 40
+_INTEGERS_BELOW: Final = 2.0**52  # beyond it every float is one
 _N_POINTS: Final = 512
 _MOST_ROWS: Final = 200  # of panels: matplotlib draws no picture of more than 65,535 pixels
 _TOGETHER: Final = (2.9, 1.9)  # inches of a panel among others
@@ -85,9 +87,9 @@ def cumulation(comparison: Comparison, name: str) -> Panel:
     """Show a column's cumulative distribution."""
     marks: list[Mark] = []
     if name in comparison.spec.numeric:
-        low, *_, high = _histogram_edges(comparison.real.numbers[name], comparison.synthetic.numbers[name])
+        low, *_, high = _histogram_edges(comparison.real.numbers[name], comparison.synthetic.numbers[name]).tolist()
         x = linear(low, high)
-        points = np.linspace(low, high, _N_POINTS)
+        points = _evenly(low, high, _N_POINTS)
         for side, colour, width in zip((comparison.real, comparison.synthetic), COLOURS, _WIDTHS, strict=True):
             shares = np.searchsorted(side.sorted[name], points, side="right") / max(len(side.sorted[name]), 1)
             marks.append(Line(*_staircase(points, shares), colour, width))
@@ -154,15 +156,22 @@ def _histogram_edges(*sides: Floats) -> Floats:
     finite = [values for values in finite if values.size]
     if not finite:
         return np.array([0.0, 1.0])
-    low = min(float(np.quantile(values, 0.001)) for values in finite)
-    high = max(float(np.quantile(values, 0.999)) for values in finite)
-    if all(np.array_equal(values, np.round(values)) for values in finite):
+    # Order statistics themselves: between two very large ones there may be no difference to take.
+    low = min(float(np.quantile(values, 0.001, method="nearest")) for values in finite)
+    high = max(float(np.quantile(values, 0.999, method="nearest")) for values in finite)
+    if max(-low, high) < _INTEGERS_BELOW and all(np.array_equal(values, np.round(values)) for values in finite):
         # Bins of unequal numbers of integers would look like a comb.
         low, high = math.floor(low) - 0.5, math.ceil(high) + 0.5
         width = math.ceil((high - low) / _MOST_BINS)
         return low + width * np.arange(math.ceil((high - low) / width) + 1.0)
     margin = 0.0 if low < high else 0.5 * abs(low) or 0.5
-    return np.linspace(low - margin, high + margin, _MOST_BINS + 1)
+    return _evenly(max(low - margin, -sys.float_info.max), min(high + margin, sys.float_info.max), _MOST_BINS + 1)
+
+
+def _evenly(low: float, high: float, n: int) -> Floats:
+    """Choose numbers as `linspace`, also where the span is beyond what a float can hold."""
+    share = np.linspace(0.0, 1.0, n)
+    return np.linspace(low, high, n) if math.isfinite(high - low) else low * (1.0 - share) + high * share
 
 
 def _category_shares(comparison: Comparison, name: str) -> tuple[list[str], Floats]:

@@ -7,6 +7,8 @@ Floor 6.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Self, cast
 
@@ -18,6 +20,7 @@ from functorch_artifact.metrics.statistics import Floats, Ints
 
 _MOST_CATEGORIES: Final = 20
 _BLOCK: Final = 65_536
+_LARGEST: Final = sys.float_info.max
 
 
 @attrs.frozen(eq=False)
@@ -52,13 +55,13 @@ class Projection:
             categories: whether categories count; they do if there is nothing else.
         """
         finite = {name: values[np.isfinite(values)] for name, values in numbers.items()}
-        with np.errstate(over="ignore", invalid="ignore"):
-            centre = {name: float(values.mean()) if values.size else 0.0 for name, values in finite.items()}
-            spread = {name: float(values.std()) if values.size else 0.0 for name, values in finite.items()}
+        unit = {name: _unit(values) for name, values in finite.items()}
+        centre = {name: float((values / unit[name]).mean()) if values.size else 0.0 for name, values in finite.items()}
+        spread = {name: float((values / unit[name]).std()) if values.size else 0.0 for name, values in finite.items()}
         empty: Any = np.empty(0)
         unfitted = cls(
-            centre={name: value if np.isfinite(value) else 0.0 for name, value in centre.items()},
-            scale={name: value if 0.0 < value < np.inf else 1.0 for name, value in spread.items()},
+            centre={name: value * unit[name] for name, value in centre.items()},
+            scale={name: value * unit[name] or 1.0 for name, value in spread.items()},
             categories={name: _commonest(each) for name, each in codes.items() if categories or not numbers},
             mean=empty,
             components=empty,
@@ -95,11 +98,15 @@ class Projection:
     def features(self, numbers: Mapping[str, Floats], codes: Mapping[str, Ints]) -> Floats:
         """Make the coordinates that are projected: float64 [n, features]."""
         standardised = [
-            ((np.where(np.isfinite(values), values, self.centre[name]) - self.centre[name]) / self.scale[name])[:, None]
+            self._standardised(name, np.where(np.isfinite(values), values, self.centre[name]))[:, None]
             for name, values in numbers.items()
         ]
         indicators = [(codes[name][:, None] == each) / np.sqrt(2.0) for name, each in self.categories.items()]
         return np.concatenate([*standardised, *indicators], axis=1)
+
+    def _standardised(self, name: str, values: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            return np.clip(values - self.centre[name], -_LARGEST, _LARGEST) / self.scale[name]
 
     def _blocks(self, numbers: Mapping[str, Floats], codes: Mapping[str, Ints], n: int) -> Iterator[Floats]:
         for start in range(0, n, _BLOCK):
@@ -135,3 +142,9 @@ def neighbour_embedding(
 def _commonest(codes: Ints) -> Ints:
     counts = np.bincount(codes)[1:]
     return np.argsort(-counts, kind="stable")[:_MOST_CATEGORIES] + 1
+
+
+def _unit(values: Floats) -> float:
+    """Choose a power of two, by which dividing changes no bit, so that sums of squares do not overflow."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return 1.0 if largest < 1e150 else math.ldexp(1.0, math.frexp(largest)[1] - 1)

@@ -211,6 +211,11 @@ class JournalReader:
         (when,) = self._connection.execute("SELECT max(time) FROM commits WHERE time < ?", (before,)).fetchone()
         return None if when is None else float(when)
 
+    def epochs(self) -> list[int]:
+        """List the epochs that have ended, in ascending order."""
+        query = "SELECT epoch FROM commits WHERE part = 'epoch' ORDER BY epoch"
+        return [epoch for (epoch,) in self._connection.execute(query)]
+
     def last_epoch(self) -> int:
         """Find the latest epoch of which anything was committed; 0 before there is one."""
         (epoch,) = self._connection.execute("SELECT max(epoch) FROM commits").fetchone()

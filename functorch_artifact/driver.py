@@ -36,7 +36,7 @@ from functorch_artifact.runs.result import FitResult
 from functorch_artifact.runs.signals import Interrupts
 from functorch_artifact.runs.store import RunStore, StoragePolicy, identity, run_info
 from functorch_artifact.step import TrainState, TrainStep, device_of
-from functorch_artifact.stoppers import Stop, Verdict
+from functorch_artifact.stoppers import Stop
 from functorch_artifact.tracking import AnyClient, Delivery, Filesystem, as_clients
 from functorch_artifact.tracking.journal import Part
 from functorch_artifact.tracking.journal_reader import FailureRow
@@ -207,7 +207,7 @@ class _Loop:
             for (epoch, part), found in self._store.late_scores(int(state.epoch)).items():
                 self._came_late(epoch, part, found)
         self._repeat_artifacts(state)
-        verdict = self._verdict(state) if finished is None else Stop(finished)
+        verdict = self._program.verdict(state) if finished is None else Stop(finished)
         while not isinstance(verdict, Stop):
             if self._interrupts.asked:
                 self._leave(state)
@@ -215,15 +215,11 @@ class _Loop:
             if stop is not None and int(state.batch):  # within the epoch, which is begun anew if the run goes on
                 verdict = stop
                 break
-            verdict = stop or self._verdict(state)
+            verdict = stop or self._program.verdict(state)
             if isinstance(verdict, Stop) or (self._store is not None and self._store.due(int(state.epoch))):
                 self._save(state)
         self._collect(wait=True)
         return state, verdict.reason
-
-    def _verdict(self, state: TrainState) -> Verdict:
-        stopper = self._program.stopper
-        return purity.call(f"{type(stopper).__name__}.verdict", stopper.verdict, state.stopper)
 
     def _epoch(self, state: TrainState) -> tuple[TrainState, Stop | None]:
         program, epoch, start, device = self._program, int(state.epoch) + 1, int(state.batch), device_of(state)

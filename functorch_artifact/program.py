@@ -15,6 +15,7 @@ import attrs
 from torch import nn
 
 from functorch_artifact import precision as precisions
+from functorch_artifact import purity
 from functorch_artifact import step as steps
 from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.compiling import CompiledStep, Mode, compile
@@ -27,7 +28,7 @@ from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.scores import read_by
 from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
-from functorch_artifact.stoppers import EarlyStopper, Stop, StopperUpdateData
+from functorch_artifact.stoppers import EarlyStopper, Stop, StopperUpdateData, Verdict, as_verdict
 
 
 def _functional(model: nn.Module | FunctionalModel[Any]) -> FunctionalModel[Any]:
@@ -229,6 +230,15 @@ class Program:
             stopper=self.stopper,
             stopper_data=self.stopper_data or _stopper_data,
         )
+
+    def verdict(self, state: TrainState) -> Verdict:
+        """Ask the stopper whether the run goes on.
+
+        Raises:
+            ConfigurationError: what it returns is no verdict.
+        """
+        stopper = self.stopper
+        return as_verdict(stopper, purity.call(f"{type(stopper).__name__}.verdict", stopper.verdict, state.stopper))
 
     def judged(self, scores: dict[str, float], epoch: int) -> tuple[dict[str, float], Stop | None]:
         """Give the scores that count, and whether to stop, by `nonfinite_scores`.

@@ -364,6 +364,13 @@ def advance(
         state = attrs.evolve(state, tracker=kept)
     if stopper is not None and stopper_data is not None:
         seen = purity.call(f"{type(stopper).__name__}.update", stopper.update, state.stopper, stopper_data(state))
+        if seen is None and state.stopper is not None:
+            raise ConfigurationError(
+                "returned None",
+                where=f"{type(stopper).__name__}.update",
+                expected="the stopper's next state",
+                fix="end each branch of it in a return",
+            )
         state = attrs.evolve(state, stopper=seen)
     return state
 

@@ -298,7 +298,9 @@ class CombinedStopper(EarlyStopper[tuple[Any, ...], StopperUpdateDataTContr]):
         )
 
     def verdict(self, state: tuple[Any, ...]) -> Verdict:
-        verdicts = [stopper.verdict(own) for stopper, own in zip(self.stoppers, state, strict=True)]
+        verdicts = [
+            as_verdict(stopper, stopper.verdict(own)) for stopper, own in zip(self.stoppers, state, strict=True)
+        ]
         reasons = [verdict.reason for verdict in verdicts if isinstance(verdict, Stop)]
         return Stop("; ".join(reasons)) if len(reasons) >= self.n_required else Continue()
 
@@ -321,8 +323,25 @@ def all_of(*stoppers: EarlyStopper[Any, StopperUpdateDataT]) -> CombinedStopper[
     return CombinedStopper(stoppers, n_required=len(stoppers))
 
 
+def as_verdict(stopper: EarlyStopper[Any, Any], found: object) -> Verdict:
+    """Take what a stopper's `verdict` returned: a bool would never end a run.
+
+    Raises:
+        ConfigurationError: it is no verdict.
+    """
+    if not isinstance(found, Continue | Stop):
+        raise ConfigurationError(
+            "returned no verdict",
+            where=f"{type(stopper).__name__}.verdict",
+            expected="Continue() or Stop('why')",
+            got=repr(found),
+            fix="return stoppers.Stop('why') or stoppers.Continue(), whatever the state",
+        )
+    return found
+
+
 def _stopped(stopper: EarlyStopper[StopperStateT, Any], state: StopperStateT) -> bool:
-    return isinstance(stopper.verdict(state), Stop)
+    return isinstance(as_verdict(stopper, stopper.verdict(state)), Stop)
 
 
 def _bounded(n_epochs: int, bound: int) -> Verdict:

@@ -81,6 +81,12 @@ class StopsAtOnce(Patience):
         return (math.inf, 2)
 
 
+@breaks("check_stopper", "update_gives_the_next_state")
+class NoReturn(Patience):
+    def judge(self, state, loss):
+        super().judge(state, loss)
+
+
 @breaks("check_stopper", "stop_is_absorbing")
 class TakesBack(Patience):
     def update(self, state, data):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import functorch_artifact as fa
 from functorch_artifact import trees
 from functorch_artifact.errors import ConfigurationError
 from functorch_artifact.stoppers import (
@@ -269,3 +270,42 @@ def test_bounds() -> None:
     assert (ten.bound, fifty.bound) == (10, 50)
     assert (any_of(ten, fifty).bound, all_of(ten, fifty).bound) == (10, 50)
     assert (any_of(Unbounded(5), fifty).bound, all_of(Unbounded(5), fifty).bound) == (50, None)
+
+
+@pytest.mark.parametrize("found", [True, None, "because"])
+def test_what_is_no_verdict_is_refused_rather_than_taken_for_going_on(found):
+    class Mistaken(EarlyStopper[int, StopperUpdateData]):
+        def init(self):
+            return 0
+
+        def update(self, state, data):
+            return state + 1
+
+        def verdict(self, state):
+            return found if state else Continue()
+
+    for stopper in (Mistaken(), any_of(Mistaken(), EpochBoundStopper(3))):
+        with pytest.raises(ConfigurationError) as caught:
+            fa.fit(program(stopper), progress=False)
+        assert str(caught.value).startswith(
+            "Mistaken.verdict: returned no verdict\n  expected: Continue() or Stop('why')"
+        )
+        assert f"got: {found!r}" in str(caught.value)
+
+
+def test_an_update_without_a_return_is_named():
+    class Forgetful(EpochBoundStopper):
+        def update(self, state, data):
+            super().update(state, data)
+
+    with pytest.raises(ConfigurationError, match=r"^Forgetful\.update: returned None"):
+        fa.fit(program(Forgetful(3)), progress=False)
+
+
+def program(stopper):
+    loader = fa.DataLoader(fa.ResidentDataset({"x": torch.ones(4, 2)}), batch_size=2)
+    model = fa.functional(torch.nn.Linear(2, 1), inputs=lambda batch: batch["x"])
+    return fa.Program(
+        model=model, optimizer=fa.optimizers.sgd(0.1), loss=lambda output, batch: output.square().mean(),
+        train_loader=loader, stopper=stopper, mode="eager",
+    )  # fmt: skip

@@ -100,6 +100,30 @@ def test_errors_of_the_checked_object_are_violations_that_say_where():
         check_stopper(Raising(3))
 
 
+def test_a_cause_is_not_blamed_for_an_error_that_it_did_not_make():
+    class Trusting(flawed_members.Patience):
+        def update(self, state, data):
+            return self.judge(state, data.scores["LOSS"])
+
+    with pytest.raises(LawViolation) as caught:
+        check_stopper(Trusting())
+    assert "got: KeyError: 'LOSS' (test_testing.py" in str(caught.value)
+    assert "usual cause: an example like this one, which a run may give it, was not thought of" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("check", "subject", "got"),
+    [
+        (check_stopper, EpochBoundStopper, "the class EpochBoundStopper"),
+        (check_callback, folds.count(), "Fold"),
+        (check_fold, [1.0], "list"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(check, subject, got):
+    with pytest.raises(ConfigurationError, match=rf"^{check.__name__}: cannot be checked\n.*\n  got: {got}"):
+        check(subject)
+
+
 def test_all_broken_laws_are_named():
     with pytest.raises(LawViolation) as caught:
         check_stopper(flawed_members.OnSelf())

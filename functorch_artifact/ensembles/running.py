@@ -72,7 +72,7 @@ class _Member:
                 each.log(records)
 
     def judge(self) -> None:
-        verdict = self.program.stopper.verdict(self.state.stopper)
+        verdict = self.program.verdict(self.state)
         if isinstance(verdict, Stop):
             self.reason = verdict.reason
 

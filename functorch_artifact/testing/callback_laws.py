@@ -19,7 +19,7 @@ from functorch_artifact.contracts import BatchResult, ModelInput, ModelOutput
 from functorch_artifact.folds import Fold
 from functorch_artifact.testing.agreement import show
 from functorch_artifact.testing.fold_laws import FOLD, FoldCase
-from functorch_artifact.testing.law import Family, Laws, Report, expect
+from functorch_artifact.testing.law import Family, Laws, Report, expect, expect_instance
 from functorch_artifact.testing.values import batches as draw_batches
 
 _OF_ONE_BATCH = tuple(cls for cls in Callback.__subclasses__() if cls.__name__.startswith("Batch"))
@@ -83,6 +83,7 @@ def callback_laws(
     atol: float = 1e-6,
 ) -> Laws:
     """List the laws of a callback; the arguments are those of `check_callback`."""
+    expect_instance(callback, Callback, "check_callback")
     fold = callback._get_fold()
     recorded: Fold[Any, Any, Any] = attrs.evolve(fold, finish=callback.finish)
     laws = CALLBACK.bind(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from functorch_artifact import purity, trees
 from functorch_artifact.folds import Fold
 from functorch_artifact.testing.agreement import close, digest, disturb_generators, show
-from functorch_artifact.testing.law import Case, Family, Laws, Report, expect
+from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, expect_instance
 from functorch_artifact.testing.values import numbers, tensors
 
 Split = Callable[[Any, int, float], list[Any]]
@@ -99,6 +99,9 @@ def fold_laws(
     atol: float = 1e-6,
 ) -> Laws:
     """List the laws of a fold; the arguments are those of `check_fold`."""
+    expect_instance(fold, Fold, "check_fold")
+    if elements is not None:
+        expect_instance(elements, st.SearchStrategy, "check_fold(elements=...)")
     drawn = tensors(shapes=st.tuples(st.integers(1, 4)), elements=numbers()) if elements is None else elements
     options = {name: value for name, value in (("elements", elements), ("rows", rows)) if value}
     return FOLD.bind(FoldCase(fold, fold, drawn, cut_rows if rows else None, rtol, atol, options=options))
@@ -124,7 +127,8 @@ def _element(case: FoldCase) -> st.SearchStrategy[Any]:
 
 
 @FOLD.law(
-    usual_cause="the accumulator is added to in place; make a new one",
+    usual_cause="the accumulator or the element is written to in place, or a random number takes part; "
+    "make a new accumulator of what is given",
     stream=_short, other=_short, element=_element,
 )  # fmt: skip
 def functions_are_pure(case: FoldCase, stream: list[Any], other: list[Any], element: Any) -> None:

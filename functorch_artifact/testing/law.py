@@ -29,6 +29,9 @@ F = TypeVar("F", bound=Callable[..., None])
 Draw: TypeAlias = st.SearchStrategy[Any] | Callable[[Any], st.SearchStrategy[Any]]
 
 
+_RAISED: Final = "an example like this one, which a run may give it, was not thought of; if it was: "
+
+
 class Broken(Exception):  # noqa: N818  # an answer, not a fault of the program
     """What a law expected, and what it got instead."""
 
@@ -59,6 +62,23 @@ def expect(holds: bool, expected: object, got: object) -> None:
     """
     if not holds:
         raise Broken(expected, got)
+
+
+def expect_instance(subject: object, kind: type, checker: str) -> None:
+    """Refuse what a checker does not check.
+
+    Raises:
+        ConfigurationError: it is of another kind.
+    """
+    if not isinstance(subject, kind):
+        is_class = isinstance(subject, type) and issubclass(subject, kind)
+        raise ConfigurationError(
+            "cannot be checked",
+            where=checker,
+            expected=f"an instance of {kind.__name__}",
+            got=f"the class {subject.__name__}" if isinstance(subject, type) else type(subject).__name__,
+            fix=f"make an instance: {subject.__name__}(...)" if is_class else None,  # type: ignore[attr-defined]
+        )
 
 
 @attrs.frozen(eq=False)
@@ -173,7 +193,7 @@ class BoundLaw:
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             at = f" ({place.filename.rsplit('/')[-1]}:{place.lineno}, in {place.name})"
-            return self._violation(example, "no error", f"{type(error).__name__}: {error}{at}")
+            return self._violation(example, "no error", f"{type(error).__name__}: {error}{at}", raised=True)
         return None
 
     def _search(self) -> LawViolation | None:
@@ -204,7 +224,7 @@ class BoundLaw:
             return found[-1]
         return None
 
-    def _violation(self, example: Mapping[str, Any], expected: str, got: str) -> LawViolation:
+    def _violation(self, example: Mapping[str, Any], expected: str, got: str, *, raised: bool = False) -> LawViolation:
         subject = self.case.subject
         label = subject.__name__ if isinstance(subject, type) else type(subject).__name__
         return LawViolation(
@@ -214,7 +234,7 @@ class BoundLaw:
             self._script(example),
             expected=expected,
             got=got,
-            usual_cause=self.law.usual_cause,
+            usual_cause=(_RAISED if raised else "") + self.law.usual_cause,
         )
 
     def _script(self, example: Mapping[str, Any]) -> str:

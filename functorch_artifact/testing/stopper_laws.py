@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from functorch_artifact import purity
 from functorch_artifact.stoppers import Continue, EarlyStopper, Stop, StopperUpdateData, Verdict
 from functorch_artifact.testing.agreement import digest, disturb_generators, through_a_checkpoint
-from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, suppose
+from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, expect_instance, suppose
 from functorch_artifact.testing.values import score_histories
 
 History = list[dict[str, float]]
@@ -84,7 +84,7 @@ def check_stopper(
 ) -> Report:
     """Hold a stopper to the laws of stoppers.
 
-    - `a_fresh_stopper_continues`, `stop_is_absorbing`, `a_stop_says_why`
+    - `a_fresh_stopper_continues`, `update_gives_the_next_state`, `stop_is_absorbing`, `a_stop_says_why`
     - `hooks_are_pure`, `verdicts_depend_on_the_updates_alone`, `runs_do_not_disturb_each_other`
     - `a_run_that_is_saved_and_continued_decides_the_same`
     - `declares_the_scores_it_reads`
@@ -126,6 +126,7 @@ def stopper_laws(
     mode: Mode | None = None,
 ) -> Laws:
     """List the laws of a stopper; the arguments are those of `check_stopper`."""
+    expect_instance(stopper, EarlyStopper, "check_stopper")
     options = {"scores": scores, "data": data, "mode": mode}
     make = data or StopperUpdateData
     names = tuple(scores) if scores is not None else tuple(dict.fromkeys((*stopper.score_names, *_read(stopper, make))))
@@ -233,11 +234,22 @@ def _standing(case: StopperCase) -> st.SearchStrategy[list[float]]:
     return st.lists(st.sampled_from([0.0, 0.0, 0.0, 1.0, -1.0]), min_size=least, max_size=least + 6)
 
 
-@STOPPER.law(usual_cause="init() starts from state that an earlier run left behind, or with a count of 1")
+@STOPPER.law(
+    usual_cause="verdict returns a bool or nothing, or init() starts from state that an earlier run left behind, "
+    "or with a count of 1"
+)
 def a_fresh_stopper_continues(case: StopperCase) -> None:
     """Before the first epoch the verdict is Continue."""
     found = case.verdict(case.subject.init())
     expect(found == Continue(), Continue(), found)
+
+
+@STOPPER.law(usual_cause="update, or a branch of it, does not end in a return", history=_histories)
+def update_gives_the_next_state(case: StopperCase, history: History) -> None:
+    """update gives a state: `None` only if that is what init gives."""
+    suppose(case.subject.init() is not None)
+    for epoch, state in enumerate(case.states(history), start=1):
+        expect(state is not None, f"the state after epoch {epoch}", None)
 
 
 @STOPPER.law(

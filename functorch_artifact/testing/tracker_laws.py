@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from functorch_artifact import purity, trees
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker, ScoreCriterion
 from functorch_artifact.testing.agreement import digest, disturb_generators, through_a_checkpoint
-from functorch_artifact.testing.law import Case, Family, Laws, Report, expect
+from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, expect_instance
 
 Mode = Literal["min", "max"]
 
@@ -104,6 +104,7 @@ def tracker_laws(
     tracker: ModelTracker[Any], *, criterion: Callable[[float], Any] | None = None, mode: Mode | None = None
 ) -> Laws:
     """List the laws of a model tracker; the arguments are those of `check_model_tracker`."""
+    expect_instance(tracker, ModelTracker, "check_model_tracker")
     known = mode or getattr(tracker, "mode", None)
     given = {name: value for name, value in (("criterion", criterion), ("mode", mode)) if value is not None}
     return TRACKER.bind(

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from functorch_artifact import purity, trees
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
 from functorch_artifact.testing.agreement import close, digest, disturb_generators, show, through_a_checkpoint
-from functorch_artifact.testing.law import Case, Family, Laws, Report, expect
+from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, expect_instance
 
 Params = dict[str, Tensor]
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
@@ -120,6 +120,7 @@ def transformation_laws(
     n_steps: int = 8,
 ) -> Laws:
     """List the laws of an optimizer; the arguments are those of `check_transformation`."""
+    expect_instance(transformation, GradientTransformation, "check_transformation")
     options = {"shapes": shapes, "like": like, **({} if dtype is torch.float32 else {"dtype": dtype})}
     return TRANSFORMATION.bind(
         TransformationCase(

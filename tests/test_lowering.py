@@ -77,6 +77,31 @@ def test_generated_code_keeps_constants_and_draws_masks_in_the_order_of_their_me
         torch.testing.assert_close(found, function(x)[0])
 
 
+def test_kernels_for_other_devices_are_made_for_these_sizes_alone_and_found_again(monkeypatch, tmp_path):
+    """They are launched from Python; here the CPU is the other device."""
+    from torch._inductor.graph import GraphLowering
+
+    sizes, generate = [], GraphLowering.codegen
+
+    def codegen(graph):
+        sizes.extend(size for each in graph.graph_inputs.values() for size in each.get_size())
+        return generate(graph)
+
+    monkeypatch.setattr(GraphLowering, "codegen", codegen)
+    monkeypatch.setattr(lowering, "_package", lowering._artifact)
+    monkeypatch.setattr(lowering, "_load_package", lowering._load_artifact)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    x, scale = torch.arange(12.0).view(3, 4), torch.arange(4.0)
+    module = lowering.capture(lambda x, scale: [(x * scale).sin(), scale + 1], [x, scale])
+    for number in range(2):
+        run, found = lowering.generate(lowering.write_back(module, [None, 1]), [x, scale])
+        assert found is (number == 1)
+        (result, *_) = run([x, scale])
+        torch.testing.assert_close(result, (x * (torch.arange(4.0) + number)).sin())
+    assert sizes == [3, 4, 4]  # numbers, no symbols
+    assert torch.equal(scale, torch.arange(4.0) + 2)
+
+
 SCRIPT = """
 import sys, torch
 from functorch_artifact.compiling import lowering

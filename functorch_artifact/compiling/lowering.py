@@ -37,6 +37,9 @@ _INDUCTOR = {
     "reorder_for_peak_memory": False,  # it has put the use of a dropout's mask before its drawing
 }
 
+# Not on the CPU alone: before torch 2.13 it fails where operations on lists are among what it reorders.
+_ELSEWHERE = {"loop_ordering_after_fusion": False}
+
 _FEW, _MANY = 1024, 16  # values that are computed beforehand for loops over at least so many times as many
 
 
@@ -206,8 +209,8 @@ def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> F
     ahead: dict[str, Any] = (
         {"aot": keepable} if "aot" in inspect.signature(standalone_compile).parameters else {}
     )  # not in torch 2.9
-    options = {"config_patches": dict(_INDUCTOR)}
-    made = standalone_compile(module, list(leaves), dynamic_shapes="from_graph", options=options, **ahead)
+    options = {"config_patches": {**_INDUCTOR, **_ELSEWHERE}}
+    made = standalone_compile(module, list(leaves), dynamic_shapes="from_example_inputs", options=options, **ahead)
     with contextlib.suppress(Exception):
         if keepable:
             made.save(path=str(path), format="binary")

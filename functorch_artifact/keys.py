@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -63,23 +62,30 @@ def permutation(key: int, n: int) -> Tensor:
     return torch.randperm(n, generator=generator(key))
 
 
-@contextmanager
-def seeded(key: int, device: torch.device | str = "cpu") -> Iterator[None]:
+def seeded(key: int, device: torch.device | str = "cpu") -> AbstractContextManager[None]:
     """Run torch's global randomness from `key`, then leave the generators as they were found.
 
     This serves modules that draw from the global generator, such as `torch.nn.Dropout`. On a
     CUDA device its generator is seeded and restored as well, without a host synchronisation.
     """
-    touched = [torch.default_generator]
     device = torch.device(device)
-    if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        touched.append(torch.cuda.default_generators[index])
-    found = [each.get_state() for each in touched]
-    for each in touched:
-        each.manual_seed(key)
-    try:
-        yield
-    finally:
-        for each, state in zip(touched, found, strict=True):
+    if device.type != "cuda":
+        return _Seeded(key, [torch.default_generator])
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return _Seeded(key, [torch.default_generator, torch.cuda.default_generators[index]])
+
+
+class _Seeded(AbstractContextManager[None]):
+    """What `seeded` gives; around each eager step, where a generator function takes twice as long."""
+
+    def __init__(self, key: int, generators: list[torch.Generator]) -> None:
+        self._key, self._generators = key, generators
+
+    def __enter__(self) -> None:
+        self._found = [each.get_state() for each in self._generators]
+        for each in self._generators:
+            each.manual_seed(self._key)
+
+    def __exit__(self, *error: object) -> None:
+        for each, state in zip(self._generators, self._found, strict=True):
             each.set_state(state)

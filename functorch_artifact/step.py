@@ -263,9 +263,12 @@ def surroundings(
 
     `ahead` counts the steps between the state and the kernel's.
     """
+    device = device_of(state)
+    kernels = precisions.kernels(precision, device)
     if not seeded:
-        return precisions.kernels(precision, device_of(state))
-    return _surrounded(key_of(state, ahead), device_of(state), precision)
+        return kernels
+    noise = keys.seeded(key_of(state, ahead), device)
+    return _both(noise, kernels) if precision == "tf32" else noise
 
 
 def key_of(state: TrainState, ahead: int = 0) -> int:
@@ -274,8 +277,8 @@ def key_of(state: TrainState, ahead: int = 0) -> int:
 
 
 @contextmanager
-def _surrounded(key: int, device: torch.device, precision: Precision) -> Iterator[None]:
-    with keys.seeded(key, device), precisions.kernels(precision, device):
+def _both(one: AbstractContextManager[None], other: AbstractContextManager[None]) -> Iterator[None]:
+    with one, other:
         yield
 
 
@@ -428,8 +431,12 @@ def _gradient(
                 where="the loss",
                 fix="check for detach() and torch.no_grad() in forward, and for parameters frozen by mistake",
             )
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, found, strict=True)), trees.detach(output), buffers
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    grads = {
+        name: torch.zeros_like(leaf) if grad is None else grad
+        for (name, leaf), grad in zip(leaves.items(), found, strict=True)
+    }
+    return grads, trees.detach(output), buffers
 
 
 def _choose(condition: Tensor, new: T, old: T) -> T:

@@ -79,6 +79,28 @@ def test_trajectory_has_the_bits_of_torch(
     assert state.count == 150
 
 
+@pytest.mark.parametrize(
+    ("build", "reference"),
+    [(optimizers.adam, torch.optim.Adam), (optimizers.adamw, torch.optim.AdamW)],
+    ids=["adam", "adamw"],
+)
+def test_leaves_too_large_for_one_list_keep_the_bits(
+    build: Callable[..., GradientTransformation], reference: type[torch.optim.Optimizer]
+) -> None:
+    params = {str(index): torch.randn(n) for index, n in enumerate((1_100_003, 7, 5, 1_100_001, 3))}
+    theirs = {name: p.clone().requires_grad_() for name, p in params.items()}
+    optimizer = reference(theirs.values(), lr=1e-2, weight_decay=0.1)  # type: ignore[call-arg]
+    tx = build(1e-2, weight_decay=0.1)
+    state = tx.init(params)
+    for _ in range(3):
+        grads = {name: torch.randn_like(p) for name, p in params.items()}
+        for name, p in theirs.items():
+            p.grad = grads[name].clone()
+        optimizer.step()
+        params, state = step(tx, grads, state, params)
+    assert all(torch.equal(params[name], theirs[name]) for name in params)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64])
 def test_other_precisions_agree_with_torch_to_their_last_places(dtype: torch.dtype) -> None:
     params = make(0, dtype)

@@ -71,3 +71,31 @@ def test_lists_are_written_over_together_and_copies_are_left_out():
 def test_noise_is_drawn_as_before():
     module = lowering.capture(lambda x: [torch.bernoulli(x)], [torch.full((50,), 0.5)])
     assert reusing.reuse(module, [0]) == []
+
+
+def test_lists_are_worked_on_as_soon_as_their_tensors_are_there():
+    def function(x, y):
+        one, other = x @ y.t(), y @ x.t()
+        number = torch.full((), 3.0) + 1  # which both take
+        halves = torch._foreach_mul([one], number), torch._foreach_mul([other], number)
+        torch._foreach_add_(halves[0], 1.0)
+        return [halves[0][0], halves[1][0]]
+
+    names = reused(function, [X, Y], [])[1]
+    work = [name.removeprefix("aten::") for name in names if "mm" in name or "foreach" in name]
+    assert work == ["mm", "_foreach_mul_", "_foreach_add_", "mm", "_foreach_mul_"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: list(torch._foreach_mul([x @ y.t(), y @ x.t()], torch.stack([x.sum(), y.sum()]).sum())),
+        lambda x, y: list(torch._foreach_mul([x + y], torch.stack(torch._foreach_norm([x + 1, x * y])).norm())),
+        lambda x, y: [(z := x * y).add_(1), *torch._foreach_mul([z.add_(y)], 2.0), z.sub_(1)],
+        lambda x, y: [*(z := torch._foreach_mul([x * y], 2.0)), z[0].add_(1).sum() + torch._foreach_norm(z)[0]],
+        lambda x, y: [*torch._foreach_mul([x[0], x[1]], (x * y).sum()), *torch._foreach_add([x.sum(), x + y], 1.0)],
+    ],
+)
+def test_and_no_sooner(function):
+    reused(function, [X, Y], [])
+    reused(function, [X, Y], [0, 1])

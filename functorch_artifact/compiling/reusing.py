@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from functorch_artifact.compiling import lowering
+
 _CLONE = torch.ops.aten.clone.default
 
 
@@ -32,6 +34,7 @@ def reuse(module: fx.GraphModule, donated: Collection[int]) -> list[int]:
         Those that are.
     """
     graph, written = module.graph, set()
+    _advance(graph)
     arguments = graph.find_nodes(op="placeholder")
     memory = _Memory(graph, {arguments[place] for place in donated})
     for index, node in enumerate(list(graph.nodes)):
@@ -53,6 +56,56 @@ def reuse(module: fx.GraphModule, donated: Collection[int]) -> list[int]:
         written |= changed
     module.recompile()
     return sorted(place for place in donated if memory.of(arguments[place]) & written)
+
+
+def _advance(graph: fx.Graph) -> None:
+    """Move what is computed with a list of tensors to behind the last other operation on their memory.
+
+    So an optimizer uses up gradients as they come, and the memory of one serves the next.
+    """
+    nodes = list(graph.nodes)
+    first = len(graph.find_nodes(op="placeholder"))
+    places: dict[fx.Node, tuple[int, ...]] = {node: (index,) for index, node in enumerate(nodes)}
+    for index, node in enumerate(nodes):  # the numbers of a step, which lists take as well
+        if _is_number(node) and all(places[read][0] <= first for read in node.all_input_nodes):
+            places[node] = (first, index)
+    spaces = [_wide(node) for node in nodes]
+    chains: list[tuple[set[int], list[int]]] = []  # memory that operations on lists share, and these
+    for index, node in enumerate(nodes):
+        if _is_listed(node):
+            shared = [chain for chain in chains if chain[0] & spaces[index]]
+            chains = [chain for chain in chains if chain not in shared]
+            joined = sorted(each for _, members in shared for each in members)
+            chains.append((spaces[index].union(*(chain[0] for chain in shared)), [*joined, index]))
+    for space, members in chains:
+        inside = {nodes[index] for index in members}
+        others = [i for i, node in enumerate(nodes[: members[-1]]) if node not in inside and spaces[i] & space]
+        taken = [places[read] for node in inside for read in node.all_input_nodes if read not in inside]
+        behind = max([*((i,) for i in others), *taken], default=(first,))
+        if behind < (members[0],):
+            places |= {nodes[index]: (*behind, index) for index in members}
+    end = graph.output_node()
+    for node in sorted(nodes, key=places.__getitem__)[:-1]:
+        end.prepend(node)
+
+
+def _is_listed(node: fx.Node) -> bool:
+    """Tell whether an operation is on lists, or takes a tensor out of what one gave."""
+    made: Any = node.args[0] if node.target is operator.getitem else node
+    return isinstance(made.target, torch._ops.OpOverload) and made.target._schema.name.startswith("aten::_foreach_")
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Tell whether an operation gives a number and does nothing besides."""
+    if not isinstance(node.target, torch._ops.OpOverload) or lowering.random(node) or node.target._schema.is_mutable:
+        return False
+    return [each.ndim for each in _tensors(node)] == [0]
+
+
+def _wide(node: fx.Node) -> set[int]:
+    """Name the memory that an operation reads or gives, but for numbers."""
+    values = [value for each in (node, *node.all_input_nodes) for value in _tensors(each) if value.ndim]
+    return {value.untyped_storage()._cdata for value in values}
 
 
 class _Memory:

@@ -6,8 +6,9 @@ Floor 2.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import optree
@@ -32,6 +33,9 @@ from functorch_artifact.optimizers.transformation import (
 )
 from functorch_artifact.trees import node
 
+_lists: Any = torch  # for its operations on lists of tensors, which are not exported
+_AT_ONCE: Final = 2**22  # bytes of a list that need no division
+
 Slots: TypeAlias = dict[str, Tensor]
 """What a rule remembers of one leaf, under torch's names: shaped like the leaf, or []."""
 Columns: TypeAlias = dict[str, Any]
@@ -50,7 +54,7 @@ class Rule:
         scalars: from the step's number (float64 [], counted from 1) and the rates at this step,
             always with `lr`, to the numbers that `step` needs.
         step: from parameter, gradient, slots and scalars to the new parameter and slots.
-        together: the same for all leaves at once, to the same bits, with fewer calls; its scalars may be
+        together: the same for many leaves at once, to the same bits, with fewer calls; its scalars may be
             Python's, of float64.
         fused: the same in one kernel, to rounding: from parameters, gradients, slots, the step's number
             (int64 []), the rate (float64 []), and the weight decay and whether it is decoupled.
@@ -126,11 +130,17 @@ def from_rule(
         elif rule.together is not None and at_once:
             own = _read(rule, steps, now, weight_decay, leaves[0])
             own = own or _scalars(rule, steps, now, weight_decay).like(leaves[0])
-            if weight_decay and decoupled:
-                leaves = [leaf * own["decay"] for leaf in leaves]
-            elif weight_decay:
-                grads = [grad.add(leaf, alpha=weight_decay) for grad, leaf in zip(grads, leaves, strict=True)]
-            values, columns = rule.together(leaves, grads, columns, own)
+            values = []
+            for part in _parts(leaves):
+                ps, gs = leaves[part], grads[part]
+                if weight_decay and decoupled:
+                    ps = list(_lists._foreach_mul(ps, for_each(own["decay"], ps)))
+                elif weight_decay:
+                    gs = list(_lists._foreach_add(gs, ps, alpha=weight_decay))
+                moved, slots = rule.together(ps, gs, {name: column[part] for name, column in columns.items()}, own)
+                values += moved
+                for name, column in slots.items():
+                    columns[name][part] = column
         else:
             values, scalars = [], _scalars(rule, steps, now, decay)
             for index, (param, grad) in enumerate(zip(leaves, grads, strict=True)):
@@ -178,6 +188,30 @@ def _alike(leaves: list[Tensor]) -> bool:
         return False
     dtype, device = leaves[0].dtype, leaves[0].device
     return not dtype.is_complex and all(leaf.dtype == dtype and leaf.device == device for leaf in leaves)
+
+
+def for_each(number: float | Tensor, leaves: list[Tensor]) -> Any:
+    """Prepare a number for a list of leaves: on the CPU torch would make it a tensor for each of them anew."""
+    like = leaves[0]
+    if isinstance(number, Tensor) or not like.is_cpu or like.dtype not in (torch.float32, torch.float64):
+        return number
+    return [torch.full((), number, dtype=like.dtype)] * len(leaves)
+
+
+def _parts(leaves: list[Tensor]) -> list[slice]:
+    """Divide leaves into lists that are long enough to save calls, but short of the memory of them all.
+
+    What is computed on the way to the result is as large as the list.
+    """
+    sizes = [leaf.nbytes for leaf in leaves]
+    total = sum(sizes)
+    bounds, held = [0], 0
+    for index, size in enumerate(sizes):
+        if held and held + size > max(_AT_ONCE, total // 32):
+            bounds.append(index)
+            held = 0
+        held += size
+    return [slice(*pair) for pair in itertools.pairwise([*bounds, len(leaves)])]
 
 
 def with_rates(opt_state: OptState, values: Mapping[str, Tensor]) -> OptState:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functorch_artifact.optimizers.rule import Columns, Rule, Scalars, Slots
+from functorch_artifact.optimizers.rule import Columns, Rule, Scalars, Slots, for_each
 
 _lists: Any = torch  # for its operations on lists of tensors, which are not exported
 
@@ -82,14 +82,14 @@ def adam(*, betas: tuple[float, float], eps: float, amsgrad: bool = False) -> Ru
         weight: Any = s.get("weight", 1 - betas[0])
         weight = [weight.to(gs[0].dtype)] * len(gs) if isinstance(weight, Tensor) else weight
         means = list(_lists._foreach_lerp(slots["exp_avg"], gs, weight))
-        squares = list(_lists._foreach_mul(slots["exp_avg_sq"], beta2))
+        squares = list(_lists._foreach_mul(slots["exp_avg_sq"], for_each(beta2, ps)))
         _lists._foreach_addcmul_(squares, gs, gs, 1 - beta2)
         moved = {"exp_avg": means, "exp_avg_sq": squares}
         if amsgrad:
             squares = moved["max_exp_avg_sq"] = list(_lists._foreach_maximum(slots["max_exp_avg_sq"], squares))
         roots = _lists._foreach_sqrt(squares)
-        _lists._foreach_div_(roots, s["root"])
-        _lists._foreach_add_(roots, eps)
+        _lists._foreach_div_(roots, for_each(s["root"], ps))
+        _lists._foreach_add_(roots, for_each(eps, ps))
         if isinstance(s["step"], float):
             return list(_lists._foreach_addcdiv(ps, means, roots, value=s["step"])), moved
         return list(_lists._foreach_addcdiv(ps, _lists._foreach_mul(means, s["step"]), roots)), moved

@@ -102,6 +102,21 @@ def test_kernels_for_other_devices_are_made_for_these_sizes_alone_and_found_agai
     assert torch.equal(scale, torch.arange(4.0) + 2)
 
 
+def test_a_mask_is_drawn_before_it_is_used_in_loops_that_are_laid_out_anew():
+    """A flat loop over the products is fused with one over the mask's axes."""
+
+    def function(x):
+        hidden = (x @ x)[None].expand(2, 16, 16).relu()
+        return [torch.nn.functional.dropout(hidden, 0.5) @ x, hidden]
+
+    x = torch.randn(16, 16)
+    run, _ = lowering.generate(lowering.write_back(lowering.capture(function, [x]), [None, None]), [x])
+    torch.manual_seed(2)
+    (found, *_) = run([x])
+    torch.manual_seed(2)
+    torch.testing.assert_close(found, function(x)[0])
+
+
 SCRIPT = """
 import sys, torch
 from functorch_artifact.compiling import lowering

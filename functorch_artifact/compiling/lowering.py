@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest import mock
 
 import torch
 from torch import Tensor, fx
@@ -34,7 +35,7 @@ _INDUCTOR = {
     "size_asserts": False,  # a step's signature has been looked at
     "alignment_asserts": False,
     "unroll_reductions_threshold": 17,  # a sum of so few is vectorized along another axis
-    "reorder_for_peak_memory": False,  # it has put the use of a dropout's mask before its drawing
+    "reorder_for_peak_memory": False,  # noise is drawn in the order of eager torch
 }
 
 # Not on the CPU alone: before torch 2.13 it fails where operations on lists are among what it reorders.
@@ -159,7 +160,7 @@ def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bo
     with _quiet():
         with contextlib.suppress(Exception):  # a file of another version, or damaged, is made again
             return load(path), True
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _remembering_writes():
             made = Path(folder) / "step.pt2"
             try:
                 run = make(module, leaves, made)
@@ -179,7 +180,8 @@ def _package(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> Fl
     from torch._inductor.package.package import package_aoti
 
     files: Any = aot_compile(module, tuple(leaves), options={**_INDUCTOR, "aot_inductor.package": True})
-    package_aoti(str(path), [file for file in files if not file.endswith(".cpp")])
+    # Some versions, torch 2.11 among them, find a package by its wrapper's source; it is not compiled again.
+    package_aoti(str(path), [file for file in files if not file.endswith(".kernel.cpp")])
     return _load_package(path)
 
 
@@ -372,4 +374,22 @@ def _without_onednn() -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # Inductor's remarks on itself
+        yield
+
+
+@contextlib.contextmanager
+def _remembering_writes() -> Iterator[None]:
+    """Mend Inductor: have a loop that it lays out anew still come after what writes in place to what it reads.
+
+    As it is, it may use a dropout's mask before drawing it: torch 2.11 does so.
+    """
+    from torch._inductor.scheduler import SchedulerNode
+
+    recompute = SchedulerNode.recompute_size_and_body
+
+    def remember(node: SchedulerNode, *args: Any, **kwargs: Any) -> None:
+        recompute(node, *args, **kwargs)
+        node.set_read_writes(node.read_writes.rename(node.mutation_renames))
+
+    with mock.patch.object(SchedulerNode, "recompute_size_and_body", remember):
         yield

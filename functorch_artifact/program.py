@@ -63,6 +63,11 @@ class Program:
             for an optimizer with `optimizers.ema`, the one of its averaged parameters (`ema`).
         mode: how steps run: `eager`, `captured`, `compiled`, `cudagraph` or `auto`; see `compile`. A
             model that cannot be traced runs as it is, with one warning.
+        steps_per_call: how many steps a call takes at most; the bits are those of single steps. Fewer where
+            a checkpoint is due, a signal came or the epoch ends; one in mode `eager`, under purity
+            `check`, and on the CPU where a loss that is not finite is to `stop` the run. The batches of
+            a call are made before it begins, so a loader must not reuse their memory. `auto` takes
+            several where steps are short and batches are cut from a small table on the model's device.
         purity: `check` watches every step, fold, stopper, tracker and optimizer for effects, at several
             times the cost, and runs steps eagerly; what is not pure is named in a `PurityError`. See
             `functorch_artifact.purity`. `trust` does not look.
@@ -94,6 +99,7 @@ class Program:
     on_callback_error: Literal["raise", "warn"] = "raise"
     evaluate: Literal["latest", "ema"] = "latest"
     mode: Mode = "captured"
+    steps_per_call: int | Literal["auto"] = "auto"
     precision: Precision = "fp32"
     purity: Literal["trust", "check"] = "trust"
     stopper_data: Callable[[TrainState], Any] | None = None
@@ -126,6 +132,11 @@ class Program:
                 raise ConfigurationError(
                     "is unknown", where=f"Program.{name}", expected=f"one of {choices}", got=repr(getattr(self, name))
                 )
+        if self.steps_per_call != "auto" and not (type(self.steps_per_call) is int and self.steps_per_call > 0):
+            expected = "'auto', or a number of steps, at least 1"
+            raise ConfigurationError(
+                "cannot be used", where="Program.steps_per_call", expected=expected, got=repr(self.steps_per_call)
+            )
         precisions.check(self.precision, "Program.precision")
         if self.evaluate == "ema":
             ema_params(self.optimizer.init(self.model.variables.params))  # refused here, not after an epoch
@@ -154,14 +165,19 @@ class Program:
         """The pure training step."""
         return TrainStep(self.model, self.optimizer, self.loss, self.nonfinite, self.precision)
 
-    def compiled_step(self) -> TrainStep | CompiledStep:
-        """Make the training step that runs in the program's mode, and reuses the memory of states."""
+    def compiled_step(self, steps: int = 1) -> TrainStep | CompiledStep:
+        """Make the training step that runs in the program's mode, and reuses the memory of states.
+
+        Args:
+            steps: how many a call takes at most; see `compile`.
+        """
         if self.purity == "check":
             return self.step
         bound = self.stopper.bound
         n_steps = None if bound is None else bound * len(self.train_loader)
         batch_size = getattr(self.train_loader, "batch_size", 0)
-        return compile(self.step, self.mode, donate=self.mode != "eager", n_steps=n_steps, batch_size=batch_size)
+        donate = self.mode != "eager"
+        return compile(self.step, self.mode, donate=donate, steps=steps, n_steps=n_steps, batch_size=batch_size)
 
     @property
     def eval_step(self) -> EvalStep:

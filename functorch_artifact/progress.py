@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -48,15 +48,24 @@ class Progress:
         self._held_back: str | None = None
         self._transient = 0  # characters on the terminal's line that the next ones must cover
 
-    def batches(self, batches: Iterable[T], epoch: int, start: int = 0) -> Iterator[T]:
-        """Pass the rest of an epoch's batches through, showing how far it is; `start` came before."""
+    def batches(
+        self, batches: Iterable[T], epoch: int, start: int = 0, size: Callable[[T], int] = lambda batch: 1
+    ) -> Iterator[T]:
+        """Pass the rest of an epoch's batches through, showing how far it is.
+
+        Args:
+            batches: them, or lists of some of them.
+            epoch: which one.
+            start: how many came before.
+            size: how many batches one of these is.
+        """
         self._began = time.perf_counter()
         if not self._enabled:
             yield from batches
         elif self._notebook or self._terminal:
-            yield from self._bar(batches, epoch, start)
+            yield from self._bar(batches, epoch, start, size)
         else:
-            yield from self._lines(batches, epoch, start)
+            yield from self._lines(batches, epoch, start, size)
 
     def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
         """Report an epoch's end."""
@@ -78,35 +87,38 @@ class Progress:
             self._held_back = None
         self._print(" ".join(map(str, parts)))
 
-    def _bar(self, batches: Iterable[T], epoch: int, start: int) -> Iterator[T]:
+    def _bar(self, batches: Iterable[T], epoch: int, start: int, size: Callable[[T], int]) -> Iterator[T]:
         if self._notebook:
             from tqdm.auto import tqdm
         else:
             from tqdm import tqdm
-        yield from tqdm(
-            batches,
-            f"epoch {epoch}",
+        with tqdm(
+            desc=f"epoch {epoch}",
             total=self._n_batches,
             initial=start,
             leave=False,
             unit="batch",
             dynamic_ncols=True,
             delay=_SECONDS_BEFORE_A_BAR,
-        )
+        ) as bar:
+            for batch in batches:
+                yield batch
+                bar.update(size(batch))
         if self._terminal and time.perf_counter() - self._began > _SECONDS_BEFORE_A_BAR:
             text = _VALIDATING.format(epoch)
             self._print(text, end="\r")
             self._transient = len(text)
 
-    def _lines(self, batches: Iterable[T], epoch: int, start: int) -> Iterator[T]:
-        last = self._began
-        for done, batch in enumerate(batches, start):
+    def _lines(self, batches: Iterable[T], epoch: int, start: int, size: Callable[[T], int]) -> Iterator[T]:
+        last, done = self._began, start
+        for batch in batches:
             now = time.perf_counter()
             if done > start and now - last >= self._every:
                 last = now
                 share, rate = done / max(self._n_batches, done), (done - start) / (now - self._began)
                 self._print(f"epoch {epoch}  batch {done}/{self._n_batches}  {share:4.0%}  {rate:.3g} batches/s")
             yield batch
+            done += size(batch)
 
     def _print(self, line: str, end: str = "\n") -> None:
         if not self._enabled:

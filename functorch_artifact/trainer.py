@@ -74,6 +74,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
         on_callback_error: Literal["raise", "warn"] = "raise",
         evaluate: Literal["latest", "ema"] = "latest",
         mode: Mode = "captured",
+        steps_per_call: int | Literal["auto"] = "auto",
         precision: Precision = "fp32",
     ) -> Self:
         """Build the trainer of a model.
@@ -93,6 +94,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             on_callback_error: whether a callback that raises ends the run or is a warning.
             evaluate: the model that is validated, tracked and returned; see `Program`.
             mode: how steps run; see `Program`.
+            steps_per_call: how many steps a call takes at most; see `Program`.
             precision: what the model is computed in; see `train_step`.
 
         Raises:
@@ -129,6 +131,7 @@ class CustomTrainer(ABC, Generic[ModelT, ModelInputT, ModelOutputT, CriterionT, 
             on_callback_error=on_callback_error,
             evaluate=evaluate,
             mode=mode,
+            steps_per_call=steps_per_call,
             precision=precision,
             stopper_data=trainer._ask_stopper_update_data if trainer._overrides("_get_stopper_update_data") else None,
             criterion=trainer._ask_criterion if trainer._overrides("_get_model_tracking_criterion") else None,

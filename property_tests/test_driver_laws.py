@@ -88,6 +88,7 @@ programs = st.fixed_dictionaries(
         "tracker": st.sampled_from(sorted(TRACKERS)),
         "policy": st.sampled_from(sorted(POLICIES)),
         "mode": st.sampled_from(["eager", "captured"]),
+        "steps_per_call": st.sampled_from([1, 2, 16]),
         "batch_period": st.integers(1, 4),
         "artifact_period": st.integers(1, 3),
     }
@@ -142,6 +143,7 @@ def program(drawn, cut=None, fs=None):
         artifact_routines=[Norms(period=drawn["artifact_period"])],
         checkpoint=POLICIES[drawn["policy"]],
         mode=drawn["mode"],
+        steps_per_call=drawn["steps_per_call"],
     )
 
 
@@ -166,7 +168,7 @@ cuts = st.tuples(st.integers(1, N_EPOCHS), st.integers(0, N_BATCHES - 1)) | st.i
 def test_cut_and_started_again_is_whole(drawn, cuts):
     with tempfile.TemporaryDirectory() as parent, warnings.catch_warnings():
         warnings.simplefilter("ignore", fa.driver.ScoreWarning)
-        expected = fit(drawn, Path(parent) / "whole")
+        expected = fit(drawn | {"steps_per_call": 1}, Path(parent) / "whole")
         parts = Path(parent) / "parts"
         for cut in cuts:
             if drawn["policy"] == "none" and finished(parts):

@@ -157,6 +157,14 @@ def test_a_notebook_gets_its_lines_as_output_and_not_as_errors():
     assert not re.search("epoch|stopped", done.stderr)
 
 
+def test_several_batches_at_once_count_as_so_many(capsys):
+    shown = Progress(True, 7, every=0)
+    assert list(shown.batches(iter(["abc", "de", "fg"]), 1, 0, len)) == ["abc", "de", "fg"]
+    assert list(shown.batches(iter(["f", "g"]), 2, 5, len)) == ["f", "g"]
+    counted = [line.split()[3] for line in capsys.readouterr().err.splitlines()]
+    assert counted == ["3/7", "5/7", "6/7"]
+
+
 @pytest.mark.parametrize("every", [0.0, 60.0])
 def test_an_epoch_of_unknown_length_passes_its_batches_on(every, capsys):
     shown = Progress(True, 2, every=every)

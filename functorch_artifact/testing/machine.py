@@ -71,6 +71,7 @@ class ProgramMachine(RuleBasedStateMachine):
         self._path = Path(self._holder.name) / "run"
         self._policy: CheckpointCallback = CheckpointCallback()
         self._mode: Any = "eager"
+        self._steps_per_call: Any = "auto"
         self._client: Any = None
         self._positions, self._final, self._reason = _trajectory(self.make_program())
         self._numbers = self._expected_numbers()
@@ -107,10 +108,10 @@ class ProgramMachine(RuleBasedStateMachine):
         """Write checkpoints by another policy from now on."""
         self._policy = CheckpointCallback(period=period, unit=unit, keep_last=keep_last)
 
-    @rule(mode=st.sampled_from(["eager", "captured"]))
-    def edit_config(self, mode: Any) -> None:
-        """Run steps in another mode from now on."""
-        self._mode = mode
+    @rule(mode=st.sampled_from(["eager", "captured"]), steps=st.sampled_from([1, 2, "auto"]))
+    def edit_config(self, mode: Any, steps: Any) -> None:
+        """Run steps in another mode, and so many of them a call, from now on."""
+        self._mode, self._steps_per_call = mode, steps
 
     @rule(kind=st.sampled_from(["none", "memory", "files", "both"]))
     def swap_tracking_client(self, kind: str) -> None:
@@ -156,7 +157,8 @@ class ProgramMachine(RuleBasedStateMachine):
                 self._holder.cleanup()
 
     def _program(self) -> Program:
-        return attrs.evolve(self.make_program(), checkpoint=self._policy, mode=self._mode)
+        changes = {"checkpoint": self._policy, "mode": self._mode, "steps_per_call": self._steps_per_call}
+        return attrs.evolve(self.make_program(), **changes)
 
     def _run(
         self, *, halt: int | None = None, kind: str = "", pause: bool = False, n_operations: int | None = None

@@ -26,12 +26,15 @@ class Signalling(fa.DataLoader):
             yield batch
 
 
-def train_signalled(directory, number, times, at):
+SEVERAL = {"mode": "captured", "steps_per_call": 4}
+
+
+def train_signalled(directory, number, times, at, changes):
     """Train with a signal at a step, and leave as a script would: with the status, and what was said."""
     Signalling.number, Signalling.times, Signalling.at = number, times, at
     loader = Signalling(fa.ResidentDataset({"x": trials.X}), batch_size=8, shuffle=True)
     try:
-        fa.fit(trials.program(train_loader=loader), run=directory, progress=False)
+        fa.fit(trials.program(train_loader=loader, **changes), run=directory, progress=False)
     except (KeyboardInterrupt, SystemExit) as error:
         directory.with_suffix(".said").write_text(str(error))
         os._exit(130 if isinstance(error, KeyboardInterrupt) else error.code)
@@ -39,10 +42,11 @@ def train_signalled(directory, number, times, at):
 
 def test_a_signal_at_any_step_leaves_a_run_that_goes_on(whole, tmp_path, tally):
     cases = [(n, t, at) for n in (signal.SIGINT, signal.SIGTERM) for t in (1, 2) for at in range(1, trials.N_STEPS + 1)]
+    cases = [(*case, changes) for changes in ({}, SEVERAL) for case in cases]
     row = tally("SIGINT and SIGTERM at every step, once and twice")
-    for number, times, at in row.some(cases * 2, short=12):
+    for number, times, at, changes in row.some(cases, short=12):
         directory = tmp_path / "run"
-        assert trials.run(train_signalled, directory, number, times, at) == {2: 130, 15: 143}[number]
+        assert trials.run(train_signalled, directory, number, times, at, changes) == {2: 130, 15: 143}[number]
         said = directory.with_suffix(".said").read_text()
         if times == 1:
             assert str(directory) in said  # how to go on
@@ -51,7 +55,7 @@ def test_a_signal_at_any_step_leaves_a_run_that_goes_on(whole, tmp_path, tally):
                 assert int(reader.latest.step) == at
         else:
             assert f"second {number.name}" in said
-        assert trials.run(trials.train, directory) == 0
+        assert trials.run(trials.train_warned, directory) == 0  # in another mode than before, in part
         assert trials.outcome(directory) == whole
         shutil.rmtree(directory)
 

@@ -57,7 +57,7 @@ def call_per_leaf() -> list[str]:
         def idle(leaves: list[Any], n: int = moving) -> list[Any]:
             return [*leaves[:n], leaves[-1].sum()]
 
-        memory.runners[signature] = attrs.evolve(runner, run=idle, written=list(range(moving)))
+        memory.runners[signature] = attrs.evolve(runner, run=idle, written=frozenset(range(moving)))
 
         def call() -> None:
             state[0], _ = fast(state[0], x)  # noqa: B023

@@ -10,6 +10,7 @@ takes longer. Its class has `look_up` as its `__getattr__`, which Python asks fo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 _FETCH: Final[WeakKeyDictionary[Any, Callable[[], Mapping[str, Any]]]] = WeakKeyDictionary()
+_LOCK: Final = threading.Lock()  # held while it is decided whether a value is looked at or let go of
 
 
 def deferred(cls: type[T], known: Mapping[str, Any], fetch: Callable[[], Mapping[str, Any]]) -> T:
@@ -51,18 +53,17 @@ def settle(value: Any) -> None:
     if fetch is None:
         return
     found = fetch()
-    if value in _FETCH:  # else another thread was faster, and what was fetched here may be torn
-        for name, each in found.items():
-            object.__setattr__(value, name, each)
-        _FETCH.pop(value, None)
+    with _LOCK:
+        if value in _FETCH:  # else another thread was faster, and what was fetched here may be torn
+            for name, each in found.items():
+                object.__setattr__(value, name, each)
+            del _FETCH[value]
 
 
-def forget(value: Any) -> None:
-    """Never fetch a value's fields, for nobody will ask for any: all of them are None from now on."""
-    if _FETCH.pop(value, None) is not None:
-        for name in getattr(type(value), "__slots__", ()):
-            if name != "__weakref__":
-                object.__setattr__(value, name, None)
+def forget(value: Any) -> bool:
+    """Never fetch a value's fields, for nobody will ask for any; tell whether they were still to be fetched."""
+    with _LOCK:
+        return _FETCH.pop(value, None) is not None
 
 
 def look_up(value: Any, name: str) -> Any:

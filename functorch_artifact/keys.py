@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,29 +63,36 @@ def permutation(key: int, n: int) -> Tensor:
     return torch.randperm(n, generator=generator(key))
 
 
-def seeded(key: int, device: torch.device | str = "cpu") -> AbstractContextManager[None]:
+def seeded(key: int, device: torch.device | str = "cpu") -> AbstractContextManager[Any]:
     """Run torch's global randomness from `key`, then leave the generators as they were found.
 
     This serves modules that draw from the global generator, such as `torch.nn.Dropout`. On a
     CUDA device its generator is seeded and restored as well, without a host synchronisation.
     """
-    device = torch.device(device)
-    if device.type != "cuda":
-        return _Seeded(key, [torch.default_generator])
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return _Seeded(key, [torch.default_generator, torch.cuda.default_generators[index]])
+    return _Preserved(device, key)
 
 
-class _Seeded(AbstractContextManager[None]):
-    """What `seeded` gives; around each eager step, where a generator function takes twice as long."""
+def preserved(device: torch.device | str = "cpu") -> AbstractContextManager[list[torch.Generator]]:
+    """Give torch's global generators, of the CPU and of a CUDA device, and leave them as they were found."""
+    return _Preserved(device, None)
 
-    def __init__(self, key: int, generators: list[torch.Generator]) -> None:
-        self._key, self._generators = key, generators
 
-    def __enter__(self) -> None:
+class _Preserved(AbstractContextManager[list[torch.Generator]]):
+    """What these give; around each eager step, where a generator function takes twice as long."""
+
+    def __init__(self, device: torch.device | str, key: int | None) -> None:
+        self._key, self._generators = key, [torch.default_generator]
+        device = torch.device(device)
+        if device.type == "cuda":
+            index = torch.cuda.current_device() if device.index is None else device.index
+            self._generators.append(torch.cuda.default_generators[index])
+
+    def __enter__(self) -> list[torch.Generator]:
         self._found = [each.get_state() for each in self._generators]
-        for each in self._generators:
-            each.manual_seed(self._key)
+        if self._key is not None:
+            for each in self._generators:
+                each.manual_seed(self._key)
+        return self._generators
 
     def __exit__(self, *error: object) -> None:
         for each, state in zip(self._generators, self._found, strict=True):

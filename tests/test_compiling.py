@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import functorch_artifact as fa
-from functorch_artifact import optimizers, trees
+from functorch_artifact import deferral, optimizers, trees
 from functorch_artifact.compiling import CompileWarning
 from functorch_artifact.errors import BatchError, ConfigurationError, LossError, StateError
 
@@ -316,6 +316,68 @@ def test_compiled_steps_write_into_the_donated_memory(compiled):
     for batch in batches(3):
         state, _ = fast["compiled"](state, batch)
     assert [leaf.data_ptr() for leaf in trees.leaves(state)] == addresses
+
+
+@attrs.frozen
+class Tangled:
+    """A step whose output holds the state's tensors, and whose state holds the batch; each is written over later."""
+
+    step: fa.TrainStep
+    precision: str = "fp32"
+    nonfinite: str = "raise"
+
+    def __call__(self, state, batch):
+        with torch.no_grad():
+            return self.kernel(state, batch)
+
+    def kernel(self, state, batch):
+        following, output = self.step.kernel(state, batch)
+        output |= following.params | {"again": state.buffers["seen"] + batch["x"], "before": state.buffers["last"] * 2}
+        seen = state.buffers["seen"] + batch["x"]
+        return attrs.evolve(following, buffers={"seen": seen, "last": batch["x"]}), output
+
+
+@pytest.mark.parametrize("mode", ["captured", "compiled"])
+@pytest.mark.parametrize("several", [1, 2])
+@pytest.mark.parametrize("donate", [False, True])
+def test_what_a_state_shares_with_outputs_and_batches_stays_as_it_is(mode, several, donate):
+    net = nn.Linear(3, 1)
+    tx = optimizers.sgd(0.1, momentum=0.9)
+    step = Tangled(fa.train_step(fa.functional(net, inputs=lambda batch: batch["x"]), tx, lambda out, _: out.mean()))
+    start = attrs.evolve(fa.init(net, tx), buffers={"seen": torch.zeros(16, 3), "last": torch.zeros(16, 3)})
+    fast = fa.compile(step, mode=mode, donate=donate, steps=several)
+    given = [stacked(batches(6)[at : at + several]) if several > 1 else batches(6)[at] for at in range(0, 6, several)]
+    state, outputs, before = attrs.evolve(start), [], trees.digest(given)
+    for batch in given:
+        state, output = fast(state, batch)
+        outputs += [output] if several == 1 else [trees.map(lambda leaf: leaf[at], output) for at in range(several)]  # noqa: B023
+    expected = start
+    for batch, output in zip(batches(6), outputs, strict=True):
+        expected, wanted = step(expected, batch)
+        torch.testing.assert_close(dict(output), dict(wanted))
+    assert close(state, expected)
+    assert trees.digest(given) == before
+
+
+def test_a_step_that_is_not_donated_writes_to_no_state_after_it_took_several_in_a_row():
+    _, fast, start = steps()
+    fast.take(start, batches(2))
+    before = trees.digest(start)
+    fast(start, *batches(1))
+    assert trees.digest(start) == before
+
+
+@pytest.mark.parametrize("mode", ["captured", "compiled"])
+def test_a_state_that_nobody_looks_at_is_not_put_together(compiled, mode):
+    step, fast, start = compiled
+    state, expected = attrs.evolve(start), start
+    for number, batch in enumerate(batches(4), start=1):
+        state, _ = fast[mode](state, batch)
+        expected, _ = step(expected, batch)
+        assert int(state.step) == number
+        assert deferral.pending(state)
+    assert close(state, expected)
+    assert not deferral.pending(state)
 
 
 def test_compiled_steps_draw_the_noise_of_eager_ones():

@@ -55,10 +55,13 @@ def test_whoever_looks_sees_a_value_like_any_other(look):
 def test_what_is_forgotten_is_never_fetched():
     fetched = []
     pair = made(fetched)
-    deferral.forget(pair)
-    assert (pair.left, pair.right, fetched) == (None, None, [])
+    assert deferral.forget(pair)
+    assert (pair.left, deferral.pending(pair), fetched) == (1, False, [])
+    with pytest.raises(AttributeError, match="'Pair' object has no attribute 'right'"):
+        _ = pair.right
+    assert not deferral.forget(pair)
     whole = Pair(1, 2)
-    deferral.forget(whole)  # was never deferred
+    assert not deferral.forget(whole)  # was never deferred
     assert (whole.left, whole.right) == (1, 2)
 
 

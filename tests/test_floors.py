@@ -50,6 +50,7 @@ EFFECTS_OF = {
     "artifacts": {"pathlib"},
     "compiling": {"os", "pathlib", "tempfile"},
     "purity": {"os", "threading"},
+    "deferral": {"threading"},  # a lock between whoever looks at a value and whoever lets go of it
 }
 EFFECTFUL_BUILTINS = {"open", "print", "input"}
 LAZY = {

@@ -12,6 +12,7 @@ the user's is safe without having been copied in advance, and costs a copy only 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -22,8 +23,11 @@ from functorch_artifact import deferral
 from functorch_artifact.errors import StateError
 
 
-def give_up(value: Any, by: str) -> None:
+def give_up(value: Any, by: str) -> bool:
     """Empty a frozen attrs object of ours; whoever uses it again is told who took it.
+
+    Returns:
+        Whether some of its fields were still to be fetched: nobody can have what those would have held.
 
     Raises (at each later use of the object):
         StateError: it was donated.
@@ -37,17 +41,19 @@ def give_up(value: Any, by: str) -> None:
         ...     right: int
         >>> pair = Pair(1, 2)
         >>> donation.give_up(pair, by="step 3")
+        False
         >>> pair.left
         Traceback (most recent call last):
         functorch_artifact.errors.StateError: Pair: was donated to step 3, which reused its memory
           do this: go on with what that call returned; pass donate=False; or keep a copy: trees.snapshot(state)
     """
     first, *others = _names(type(value))  # type: ignore[arg-type]
-    deferral.forget(value)
+    unseen = deferral.forget(value)
     for name in others:
-        object.__delattr__(value, name)
+        object.__setattr__(value, name, None)
     object.__setattr__(value, first, by)
     object.__setattr__(value, "__class__", _given_up(type(value)))  # type: ignore[arg-type]
+    return unseen
 
 
 def given_up(value: Any) -> bool:
@@ -55,31 +61,23 @@ def given_up(value: Any) -> bool:
     return getattr(type(value), "_was_given_up", False)
 
 
-def own(tensors: list[Any], places: list[int]) -> None:
+def own(tensors: list[Any], places: Iterable[int]) -> None:
     """Copy, of the tensors in these places of the list, those that somebody else holds as well.
 
     The list has to be their only holder that is meant to be: give up the value they are from first.
     Other tensors that share their memory, and arrays made of them, count as holders.
     """
+    for place in held(tensors, places):
+        tensors[place] = tensors[place].clone()
+
+
+def held(tensors: list[Any], places: Iterable[int]) -> Iterator[int]:
+    """Find, of the tensors in these places of the list, those that somebody else holds as well."""
     references, users = sys.getrefcount, torch._C._storage_Use_Count
     for place in places:
         # This list and this call; the tensor and what is asked for here.
         if references(tensors[place]) > 2 or users(tensors[place].untyped_storage()._cdata) > 2:
-            tensors[place] = tensors[place].clone()
-
-
-def apart(tensors: list[Any], others: list[Any]) -> bool:
-    """Tell whether none of the tensors has its memory in common with another, or with one of the others.
-
-    Example:
-        >>> import torch
-        >>> from functorch_artifact.compiling import donation
-        >>> one, other = torch.zeros(3), torch.zeros(3)
-        >>> donation.apart([one], [other]), donation.apart([one, other], [one[1:]])
-        (True, False)
-    """
-    taken, theirs = ([each.untyped_storage().data_ptr() for each in some if each.numel()] for some in (tensors, others))
-    return len(set(taken)) == len(taken) and set(taken).isdisjoint(theirs)
+            yield place
 
 
 @cache

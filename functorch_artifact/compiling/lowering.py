@@ -15,7 +15,7 @@ import os
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest import mock
@@ -27,7 +27,7 @@ from functorch_artifact import keys, precision, trees
 from functorch_artifact.optimizers import fused
 
 Flat: TypeAlias = Callable[[list[Any]], Sequence[Any]]
-"""From a list of tensors, which it may empty, to the results."""
+"""From a list of tensors, which it may empty, to the results. It notes nothing for autograd."""
 
 _INDUCTOR = {
     "fallback_random": True,  # torch's own random numbers, to the bit
@@ -99,6 +99,13 @@ def random(node: fx.Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
+def passed(module: fx.GraphModule, written: Collection[int]) -> frozenset[int]:
+    """Find the results of a graph that are, or view, arguments which nothing is written into."""
+    arguments = module.graph.find_nodes(op="placeholder")
+    kept = {_memory(argument) for place, argument in enumerate(arguments) if place not in written}
+    return frozenset(place for place, result in enumerate(results(module)) if _memory(result) in kept)
+
+
 def write_back(module: fx.GraphModule, places: Sequence[int | None]) -> fx.GraphModule:
     """Make a graph to generate code from, whose results are written into its arguments.
 
@@ -142,7 +149,7 @@ def replay(module: fx.GraphModule) -> Flat:
     _bind(module.graph)
     module.graph.set_codegen(_BoxedCodeGen())
     module.recompile()
-    return module.forward
+    return _without_autograd(module.forward)
 
 
 def generate(module: fx.GraphModule, leaves: Sequence[Tensor]) -> tuple[Flat, bool]:
@@ -200,7 +207,7 @@ def _compiled(module: fx.GraphModule, leaves: Sequence[Tensor]) -> Flat:
     compiled = torch.compile(module, fullgraph=True, dynamic=False, options=dict(_INDUCTOR))
     with keys.seeded(0, leaves[0].device):
         compiled(*(leaf.clone() for leaf in leaves))  # which is when it is compiled
-    return lambda arguments: compiled(*arguments)
+    return _without_autograd(lambda arguments: compiled(*arguments))
 
 
 def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> Flat:
@@ -216,14 +223,22 @@ def _artifact(module: fx.GraphModule, leaves: Sequence[Tensor], path: Path) -> F
     with contextlib.suppress(Exception):
         if keepable:
             made.save(path=str(path), format="binary")
-    return lambda arguments: made(*arguments)
+    return _without_autograd(lambda arguments: made(*arguments))
 
 
 def _load_artifact(path: Path) -> Flat:
     from torch._inductor.standalone_compile import CompiledArtifact
 
     found = CompiledArtifact.load(path=str(path), format="binary")
-    return lambda arguments: found(*arguments)
+    return _without_autograd(lambda arguments: found(*arguments))
+
+
+def _without_autograd(run: Flat) -> Flat:
+    def guarded(arguments: list[Any]) -> Sequence[Any]:
+        with torch.no_grad():
+            return run(arguments)
+
+    return guarded
 
 
 def kept(module: fx.GraphModule) -> Path:

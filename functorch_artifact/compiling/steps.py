@@ -13,16 +13,16 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
 from typing import Any, get_args
 
 import attrs
 import torch
 from torch import Tensor
 
-from functorch_artifact import keys, trees
+from functorch_artifact import precision, trees
 from functorch_artifact.compiling import donation, graphs, lowering, recording, reusing
 from functorch_artifact.compiling.builds import Build, Explanation, Mode, reason, warn
+from functorch_artifact.compiling.runners import Runner, joined, layout, places_of
 from functorch_artifact.errors import BatchError, ConfigurationError
 from functorch_artifact.step import TrainState, TrainStep, check_loss, device_of, key_of, surroundings
 
@@ -36,31 +36,26 @@ _SPENT_PER_OPERATION = 0.05
 
 
 @attrs.frozen(eq=False)
-class _Runner:
-    """A step for one signature of its arguments: from flat leaves to flat results."""
+class _Last:
+    """The last result of a compiled step."""
 
-    run: lowering.Flat
-    moved: Any  # structure of the results' first part, what moves of the state
-    output: Any  # and of the second
-    written: list[int]  # the arguments that results are written into
-    draws: bool  # random numbers
+    state: Callable[[], Any] = lambda: None  # weakly held
+    kind: int = -1
+    leaves: list[Any] | None = None  # of what moves, unless they are in buffers
+    shared: frozenset[int] = frozenset()  # those that others may hold, even if nobody looked at the state
 
 
-def _nothing() -> None:
-    return None
+_NOTHING = _Last()
 
 
 @attrs.define(eq=False)
 class _Memory:
     """What a compiled step remembers between calls."""
 
-    runners: dict[Hashable, _Runner | graphs.Recorded | None] = attrs.field(factory=dict)  # None: the step itself
+    runners: dict[Hashable, Runner | graphs.Recorded | None] = attrs.field(factory=dict)  # None: the step itself
     builds: list[Build] = attrs.field(factory=list)
     kinds: dict[Hashable, int] = attrs.field(factory=dict)  # of states: structure, shapes, dtypes
-    following: dict[Hashable, int] = attrs.field(factory=dict)  # from a signature to the next state's kind
-    in_a_row: set[Hashable] = attrs.field(factory=set)  # whose steps need no state in between
-    # The last result, its kind, and its leaves unless they are in buffers.
-    last: tuple[Callable[[], Any], int, list[Any] | None] = (_nothing, -1, None)
+    last: _Last = _NOTHING
     largest: int = 0  # batch that was built for
     buffers: dict[int, graphs.Buffers] = attrs.field(factory=dict)  # for each kind of state that is recorded
     recorder: recording.Recorder | None = None
@@ -106,7 +101,7 @@ class CompiledStep:
         if not self.donate:
             state = attrs.evolve(state)  # as in a call with a stack
         flat = [trees.flatten(batch) for batch in batches]
-        for _, alike in itertools.groupby(flat, lambda each: (each[1], *map(_describe, each[0]))):
+        for _, alike in itertools.groupby(flat, lambda each: (each[1], *map(layout, each[0]))):
             given, structures = zip(*alike, strict=True)
             state, found = self._take(state, list(given), structures[0], True, caller)
             outputs += found
@@ -117,17 +112,16 @@ class CompiledStep:
     ) -> tuple[TrainState, list[dict[str, Any]]]:
         """Take a step for each batch, given as its leaves, of one structure."""
         memory = self._memory
-        known, kind, leaves = memory.last
-        if known() is state:  # and need not be looked at, leaf by leaf
-            memory.last = (_nothing, -1, None)
-        else:
+        last, memory.last = memory.last, _NOTHING
+        if last.state() is not state:  # else it need not be looked at, leaf by leaf
             leaves, own = trees.flatten(_moving(state))
-            kind = self._kind(own, leaves)
-        signature = (kind, structure, *map(_describe, batches[0]))
+            last = _Last(kind=self._kind(own, leaves), leaves=leaves)
+            del leaves
+        signature = (donate, last.kind, structure, *map(layout, batches[0]))
         if signature not in memory.runners:
             with surroundings(state, self.step.precision, seeded=False):
                 batch = trees.unflatten(structure, batches[0])
-                memory.runners[signature] = self._build(state, batch, donate, kind)
+                memory.runners[signature] = self._build(state, batch, donate, last.kind)
         runner = memory.runners[signature]
         if runner is None:
             following, output = self.step(state, trees.unflatten(structure, batches[0]))
@@ -136,38 +130,36 @@ class CompiledStep:
                 donation.give_up(state, caller)
         elif isinstance(runner, graphs.Recorded):
             n_taken = runner.steps(len(batches))
-            following, outputs = self._launch(runner, state, leaves, batches[:n_taken], donate, caller)
-            memory.last = (weakref.ref(following), kind, None)
+            following, outputs = self._launch(runner, state, last.leaves, batches[:n_taken], donate, caller)
+            memory.last = _Last(weakref.ref(following), last.kind)
         else:
-            leaves = trees.leaves(_moving(state)) if leaves is None else leaves
-            n_taken = len(batches) if signature in memory.in_a_row else 1
-            noise = [key_of(state, ahead) if runner.draws else None for ahead in range(n_taken)]
-            around, device = surroundings(state, self.step.precision, seeded=False), device_of(state)
-            still = {name: getattr(state, name) for name in _STILL}
-            if donate:
-                donation.give_up(state, caller)
-                donation.own(leaves, runner.written)
-            outputs = []
-            with torch.no_grad(), around:
-                for batch, key in zip(batches[:n_taken], noise, strict=True):
-                    leaves += batch
-                    with nullcontext() if key is None else keys.seeded(key, device):
-                        results = list(runner.run(leaves))
-                    leaves = results[: runner.moved.num_leaves]
-                    outputs.append(trees.unflatten(runner.output, results[runner.moved.num_leaves :]))
-            moved = trees.unflatten(runner.moved, leaves)
-            following = TrainState(**moved, **still)
-            if signature not in memory.following:
-                memory.following[signature] = self._kind(trees.flatten(moved)[1], leaves)
-                # Else the next step might write to what an output or a batch shares with the state.
-                if memory.following[signature] == kind and donation.apart(leaves, trees.tensors([outputs, batches[0]])):
-                    memory.in_a_row.add(signature)
-            memory.last = (weakref.ref(following), memory.following[signature], leaves)
-            for index, output in enumerate(outputs, start=1 - n_taken):
-                check_loss(self.step.nonfinite, following, output, index)
+            # More than one, once it is known that a step leaves the kind of the state as it is.
+            n_taken = len(batches) if runner.kind == last.kind else 1
+            following, outputs = self._run(runner, state, last, batches[:n_taken], donate, caller)
         if n_taken < len(batches):
             following, rest = self._take(following, batches[n_taken:], structure, True, caller)
             outputs += rest
+        return following, outputs
+
+    def _run(
+        self, runner: Runner, state: TrainState, last: _Last, batches: list[list[Any]], donate: bool, caller: str
+    ) -> tuple[TrainState, list[dict[str, Any]]]:
+        leaves = trees.leaves(_moving(state)) if last.leaves is None else last.leaves
+        noise = [key_of(state, ahead) for ahead in range(len(batches))] if runner.draws else []
+        still = {name: getattr(state, name) for name in _STILL}
+        if donate:
+            unseen = donation.give_up(state, caller)
+            donation.own(leaves, runner.written & last.shared if unseen else runner.written)
+        else:
+            leaves = list(leaves)
+        with precision.kernels(self.step.precision, runner.device):
+            leaves, outputs = runner.take(leaves, batches, noise)
+        if runner.kind < 0:
+            runner.kind = self._kind(runner.moved, leaves)
+        following = runner.state(leaves, still)
+        self._memory.last = _Last(weakref.ref(following), runner.kind, leaves, runner.shared.union(runner.counters))
+        for index, output in enumerate(outputs, start=1 - len(outputs)):
+            check_loss(self.step.nonfinite, following, output, index)
         return following, outputs
 
     def _launch(
@@ -198,14 +190,15 @@ class CompiledStep:
 
     def _kind(self, structure: Any, leaves: list[Any]) -> int:
         kinds = self._memory.kinds
-        return kinds.setdefault((structure, *map(_describe, leaves)), len(kinds))
+        return kinds.setdefault((structure, *map(layout, leaves)), len(kinds))
 
-    def _build(self, state: TrainState, batch: Any, donate: bool, kind: int) -> _Runner | graphs.Recorded | None:
+    def _build(self, state: TrainState, batch: Any, donate: bool, kind: int) -> Runner | graphs.Recorded | None:
         """Build for a new signature; what does not work falls back, and says so once."""
         began = time.perf_counter()
         arguments = (_moving(state), batch)
         leaves, structure = trees.flatten(arguments)
         results: list[Any] = []
+        device = device_of(state)
 
         def flat(*given: Tensor) -> list[Any]:
             moved, own = trees.unflatten(structure, given)
@@ -224,25 +217,25 @@ class CompiledStep:
             self._leave(state, batch, shown, error, began)
             return None
         n_operations, (spec, n_moving) = lowering.n_operations(module), results
-        mode, why = self._choose(n_operations, trees.n_examples(batch), device_of(state))
+        mode, why = self._choose(n_operations, trees.n_examples(batch), device)
         traced, module = module, lowering.in_single_operations(module, leaves) if mode != "captured" else module
         if mode == "cudagraph":
             try:
-                recorded, made = self._record(module, arguments, spec, device_of(state), kind)
+                recorded, made = self._record(module, arguments, spec, device, kind)
                 seconds = time.perf_counter() - began
                 self._memory.builds.append(Build(shown, mode, f"{why}, {made}", seconds, n_operations))
                 return recorded
             except Exception as error:
-                mode, why = ("compiled" if device_of(state).type == "cuda" else "captured"), reason(error)
+                mode, why = ("compiled" if device.type == "cuda" else "captured"), reason(error)
                 warn(f"the step is not recorded as a CUDA graph and runs {mode}: {why}")
         written: list[int] = []
         run: lowering.Flat | None = None
-        places = _places(module, n_moving if donate else 0)
+        places = places_of(module, n_moving if donate else 0)
         if mode == "compiled":
             try:
                 written = [place for place in places if place is not None]
                 code, found = lowering.generate(lowering.write_back(module, places), leaves)
-                run, why = _joined(code, places, len(leaves)), f"{why}, found compiled" if found else why
+                run, why = joined(code, places, len(leaves)), f"{why}, found compiled" if found else why
             except Exception as error:
                 warn(f"the step is not compiled and runs captured: {reason(error)}")
                 mode, why = "captured", reason(error)
@@ -257,7 +250,10 @@ class CompiledStep:
             run = lowering.replay(traced)
         self._memory.builds.append(Build(shown, mode, why, time.perf_counter() - began, n_operations))
         moved, output = spec.children()
-        return _Runner(run, moved, output, written, draws)
+        numbered = trees.unflatten(moved, range(n_moving))
+        counters = tuple(numbered[name] for name in graphs.COUNTERS)
+        passed = lowering.passed(traced if mode == "captured" else module, written)
+        return Runner(run, moved, output, frozenset(written), passed & set(range(n_moving)), draws, device, counters)
 
     def _record(
         self, module: Any, arguments: Any, spec: Any, device: torch.device, kind: int
@@ -271,7 +267,7 @@ class CompiledStep:
     def _try(self, module: Any, state: TrainState, leaves: list[Any]) -> None:
         """Run a graph once for nothing, while it writes to no argument: what traces may still not run."""
         run = lowering.replay(copy.deepcopy(module))
-        with torch.no_grad(), surroundings(state, self.step.precision, seeded=lowering.draws(module)):
+        with surroundings(state, self.step.precision, seeded=lowering.draws(module)):
             run(list(leaves))
 
     def _leave(self, state: TrainState, batch: Any, shown: str, error: Exception, began: float) -> None:
@@ -377,32 +373,6 @@ def explain(step: TrainStep | CompiledStep) -> Explanation:
 
 def _moving(state: TrainState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in _MOVING}
-
-
-def _describe(leaf: Any) -> tuple[Any, ...]:
-    if not isinstance(leaf, Tensor):
-        return (type(leaf),)
-    return (leaf.dtype, leaf.shape, leaf.stride(), leaf.device)
-
-
-def _places(module: Any, n_moving: int) -> list[int | None]:
-    """Find for each result of a step the argument that it can be written into: its predecessor."""
-    before = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")][:n_moving]
-    after = [node.meta["val"] for node in module.graph.output_node().args[0]]
-    alike = [_describe(old) == _describe(new) for old, new in zip(before, after, strict=False)]
-    return [index if index < n_moving and alike[index] else None for index in range(len(after))]
-
-
-def _joined(code: lowering.Flat, places: list[int | None], n_arguments: int) -> lowering.Flat:
-    """Put the arguments that were written into among the results again."""
-    returned = itertools.count(n_arguments)
-    order = [next(returned) if place is None else place for place in places]
-
-    def run(arguments: list[Any]) -> list[Any]:
-        values = [*arguments, *code(arguments)]
-        return [values[place] for place in order]
-
-    return run
 
 
 def _unstacked(leaves: list[Any], at_most: int) -> list[list[Any]]:

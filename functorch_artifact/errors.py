@@ -69,7 +69,7 @@ class LossError(FunctorchArtifactError, ValueError):
 
 
 class StateError(FunctorchArtifactError, RuntimeError):
-    """A state that was donated to a step, and is used again."""
+    """A state that cannot be used: donated to an earlier step, or of another model or optimizer."""
 
 
 class OptimizerError(FunctorchArtifactError, ValueError):

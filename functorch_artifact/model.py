@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from functorch_artifact.errors import BatchError, ConfigurationError
+from functorch_artifact import trees
+from functorch_artifact.errors import BatchError, ConfigurationError, StateError
 from functorch_artifact.trees import node
 
 ModuleT_co = TypeVar("ModuleT_co", bound=nn.Module, covariant=True)
@@ -24,13 +25,16 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @node
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Variables:
     """Every tensor that a module holds, by its dotted name; tied weights once."""
 
     params: dict[str, Tensor]  # floating point, differentiated and optimised
     frozen: dict[str, Tensor]  # parameters with requires_grad=False
     buffers: dict[str, Tensor]  # e.g. BatchNorm's running statistics
+
+    def __repr__(self) -> str:
+        return f"Variables(params={shown(self.params)}, frozen={shown(self.frozen)}, buffers={shown(self.buffers)})"
 
 
 @attrs.frozen(eq=False)
@@ -72,18 +76,37 @@ class _Skeleton(Generic[ModuleT_co]):
                 tensors[name] = held[key]
                 held[key] = tensor
 
+    def expect(self, given: set[str], error: Exception) -> None:
+        """Look for the cause of an error in tensors that are not this module's.
 
-@attrs.frozen(eq=False)
+        Raises:
+            StateError: one that it needs is not among them.
+        """
+        needed = {name for _, _, name in self.places}
+        if missing := sorted(needed - given):
+            raise StateError(
+                "are those of another model",
+                where=f"the variables given to {type(self.module).__name__}",
+                expected=f"tensors named {sorted(needed)}",
+                got=f"none named {missing}",
+                fix="make the state with init(model, tx) of the model that the step was made of",
+            ) from error
+
+
+@attrs.frozen(eq=False, repr=False)
 class FunctionalModel(Generic[ModuleT_co]):
     """A module's computation as a pure function of its variables.
 
     `variables` are the module's own initial values (sharing its memory, never written to).
     """
 
-    variables: Variables = attrs.field(repr=False)
+    variables: Variables
     inputs: Callable[[Any], Any] | None
-    _train: _Skeleton[ModuleT_co] = attrs.field(repr=False)
+    _train: _Skeleton[ModuleT_co]
     _eval: _Skeleton[ModuleT_co]
+
+    def __repr__(self) -> str:
+        return f"functional({self.name}(...))"
 
     @property
     def name(self) -> str:
@@ -99,39 +122,32 @@ class FunctionalModel(Generic[ModuleT_co]):
             train: whether the module is in training mode.
 
         Raises:
-            BatchError: `forward` asked the batch for a key that it does not have, or does not take
-                the batch whole.
+            BatchError: the batch lacks a key that it is asked for, or `forward` does not take it whole.
+            StateError: the variables are another model's.
         """
-        arguments = batch if self.inputs is None else self.inputs(batch)
-        if self.inputs is None or not isinstance(arguments, tuple):
-            arguments = (arguments,)
         # BatchNorm writes into the buffers it is given; other modules replace theirs, and the
         # replacement is put into this dict.
         tensors = {name: buffer.clone() for name, buffer in variables.buffers.items()}
         tensors |= variables.params
         tensors |= variables.frozen
         skeleton = self._train if train else self._eval
-        module = skeleton.module
+        where = "inputs"
         try:
+            arguments = batch if self.inputs is None else self.inputs(batch)
+            if self.inputs is None or not isinstance(arguments, tuple):
+                arguments = (arguments,)
+            where = f"{self.name}.forward"
             output = skeleton.call(tensors, arguments)
-        except KeyError as error:
-            if isinstance(batch, Mapping) and error.args and error.args[0] not in batch:
+        except Exception as error:
+            skeleton.expect({*variables.params, *variables.frozen, *variables.buffers}, error)
+            if isinstance(error, TypeError) and self.inputs is None and not isinstance(batch, Tensor):
                 raise BatchError(
-                    f"asks the batch for the key {error.args[0]!r}, which it does not have",
-                    where=f"{type(module).__name__}.forward",
-                    expected=f"a batch with {error.args[0]!r}",
-                    got=f"the keys {sorted(map(str, batch))}",
-                    fix="make the loader's batches match the model's input contract",
+                    "fails on the whole batch as its one argument",
+                    where=where,
+                    got=f"{shown(batch)}; {error}",
+                    fix="mend it, or say what it takes of a batch: functional(module, inputs=lambda batch: ...)",
                 ) from error
-            raise
-        except TypeError as error:
-            if self.inputs is None and not isinstance(batch, Tensor):
-                raise BatchError(
-                    "does not take the whole batch as its one argument",
-                    where=f"{type(module).__name__}.forward",
-                    got=f"a {type(batch).__name__}; {error}",
-                    fix="say what it takes: functional(module, inputs=lambda batch: ...)",
-                ) from error
+            tell(error, where, batch)
             raise
         return output, {name: tensors[name].detach() for name in variables.buffers}
 
@@ -160,7 +176,7 @@ def functional(
     training if the module is in training mode, so a BatchNorm put to `eval()` stays there.
 
     Args:
-        module: the module; a `FunctionalModel` is returned as it is.
+        module: the module; of a `FunctionalModel`, the same with other `inputs`, if they are given.
         inputs: what `forward` takes of a batch: one argument, or a tuple of several. By default
             the whole batch is the one argument.
 
@@ -177,7 +193,7 @@ def functional(
         torch.Size([3, 1])
     """
     if isinstance(module, FunctionalModel):
-        return module
+        return module if inputs is None else attrs.evolve(module, inputs=inputs)
     for name, parameter in module.named_parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
             raise ConfigurationError(
@@ -194,6 +210,36 @@ def functional(
     if not module.training:
         train.train()
     return FunctionalModel(variables, inputs, _Skeleton.of(train), _Skeleton.of(_copied(module).eval()))
+
+
+def tell(error: Exception, where: str, batch: Any, given: str = "") -> None:
+    """Say of an error which function made it, and of what batch, or what else it was `given`.
+
+    Raises:
+        BatchError: the batch lacks the key that the error is about.
+    """
+    if isinstance(error, KeyError) and isinstance(batch, Mapping) and error.args and error.args[0] not in batch:
+        raise BatchError(
+            f"asks the batch for the key {error.args[0]!r}, which it does not have",
+            where=where,
+            expected=f"a batch with {error.args[0]!r}",
+            got=f"the keys {sorted(map(str, batch))}",
+            fix="make the loader's batches match what is asked for",
+        ) from error
+    error.add_note(f"{where} was given {given}the batch {shown(batch)}")
+
+
+def shown(tree: Any) -> str:
+    """Write a tree with dtypes and shapes for its tensors, e.g. `{'x': float32[3, 2]}`."""
+    return str(trees.map(_Shown, tree))
+
+
+@attrs.frozen
+class _Shown:
+    leaf: Any
+
+    def __repr__(self) -> str:
+        return trees.describe(self.leaf)
 
 
 def _copied(module: ModuleT) -> ModuleT:

@@ -24,6 +24,7 @@ from functorch_artifact.errors import ConfigurationError, ScoreError
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, ema_params
+from functorch_artifact.optimizers.transformation import check_transformation
 from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.scores import read_by
@@ -106,13 +107,7 @@ class Program:
     criterion: Callable[[TrainState], Any] | None = None
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.optimizer, GradientTransformation):
-            raise ConfigurationError(
-                "is not a gradient transformation",
-                where="Program.optimizer",
-                got=type(self.optimizer).__name__,
-                fix="wrap a torch optimizer in optimizers.from_torch(...)",
-            )
+        check_transformation(self.optimizer, "Program.optimizer")
         if not isinstance(self.train_loader, Loader):
             raise ConfigurationError(
                 "has no batches(epoch, seed)",

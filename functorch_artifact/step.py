@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -19,11 +19,19 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 from functorch_artifact import allocation, deferral, keys, purity, trees
 from functorch_artifact import precision as precisions
-from functorch_artifact.errors import ConfigurationError, LossError, OptimizerError, TreeError
+from functorch_artifact.errors import (
+    ConfigurationError,
+    FunctorchArtifactError,
+    LossError,
+    OptimizerError,
+    StateError,
+    TreeError,
+)
 from functorch_artifact.finiteness import all_finite, nonfinite_loss
-from functorch_artifact.model import FunctionalModel, Variables, functional
+from functorch_artifact.model import FunctionalModel, Variables, functional, shown, tell
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
+from functorch_artifact.optimizers.transformation import check_transformation
 from functorch_artifact.precision import LossScale, Precision
 from functorch_artifact.scores import ScoreCache
 from functorch_artifact.stoppers import EarlyStopper
@@ -106,6 +114,7 @@ def init(
         ConfigurationError: the model has no trainable parameter, the seed is out of range, or the
             precision is unknown.
     """
+    check_transformation(tx, "the optimizer")
     variables = functional(model).variables
     if not variables.params:
         raise ConfigurationError(
@@ -114,8 +123,8 @@ def init(
             got=f"{len(variables.frozen)} frozen ones",
             fix="set requires_grad on what is to be trained",
         )
-    if not -(2**63) <= seed < 2**63:
-        raise ConfigurationError("is out of range", where="seed", expected="a signed 64-bit integer", got=seed)
+    if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise ConfigurationError("is out of range", where="seed", expected="a signed 64-bit integer", got=repr(seed))
     precisions.check(precision, "precision")
     allocation.keep_freed_memory()
     own = trees.snapshot(variables)
@@ -157,7 +166,9 @@ class TrainStep:
                 the parameters; or it is not finite and the policy is `raise` (checked here on
                 the CPU; elsewhere it would synchronise, and `fit` checks once an epoch).
             BatchError: the batch lacks a key that the model asks for.
-            ConfigurationError: the step is one in fp16 and the state has no loss scale.
+            StateError: the state is one of another model or optimizer.
+            ConfigurationError: the first argument is no state, or one under `vmap`; or the step is one
+                in fp16 and the state has no loss scale.
         """
         with surroundings(state, self.precision):
             following, output = self.kernel(state, batch)
@@ -165,9 +176,10 @@ class TrainStep:
         return following, output
 
     def kernel(self, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-        """Take the step as tensor operations alone, for `torch.compile`, `vmap` and `make_fx`.
+        """Take the step as tensor operations alone, for `torch.compile`, `torch.func` and `make_fx`.
 
-        Randomness is drawn from torch's global generators as they are: the caller seeds them.
+        Randomness is drawn from torch's global generators as they are: the caller seeds them. Under
+        `torch.func.grad` the next state, not the output, is differentiable in the state's parameters.
         """
 
         scale = state.loss_scale
@@ -188,12 +200,11 @@ class TrainStep:
 
         grads, output, buffers = _gradient(objective, state.params)
         unspoilt: Tensor | None = None
-        with torch.no_grad():
+        with _unrecorded(state.params):
             if isinstance(scale, LossScale):
                 grads, unspoilt = precisions.unscaled(grads, scale)
                 scale = precisions.updated(scale, unspoilt)
-            updates, opt_state = self.tx.update(grads, state.opt_state, state.params)
-            params = apply_updates(state.params, updates)
+            params, opt_state = self._moved(grads, state)
             if unspoilt is not None:
                 params, opt_state = _choose(unspoilt, (params, opt_state), (state.params, state.opt_state))
             if self.nonfinite in ("skip", "stop"):
@@ -214,6 +225,33 @@ class TrainStep:
                 loss_scale=scale,
             )
         return following, output
+
+    def _moved(self, grads: dict[str, Tensor], state: TrainState) -> tuple[dict[str, Tensor], Any]:
+        """Apply the optimizer: the next parameters, and what it remembers."""
+        try:
+            moved = self.tx.update(grads, state.opt_state, state.params)
+        except FunctorchArtifactError:
+            raise
+        except Exception as error:
+            expected = self.tx.init(self.model.variables.params)
+            if lines := trees.differences(expected, state.opt_state, "opt_state"):
+                raise StateError(
+                    "is that of another optimizer",
+                    where="the state",
+                    expected=f"what init(model, tx) makes for {self.tx.description}",
+                    got="\n    ".join(lines[:5]),
+                    fix="make the state with the tx that the step was made of",
+                ) from error
+            raise
+        if not isinstance(moved, tuple) or len(moved) != 2:
+            raise OptimizerError(
+                "does not return a pair",
+                where=f"the update of the optimizer ({self.tx.description})",
+                expected="(updates, state)",
+                got=shown(moved),
+            )
+        updates, opt_state = moved
+        return apply_updates(state.params, updates), opt_state
 
 
 def train_step(
@@ -239,7 +277,7 @@ def train_step(
             gradients overflow changes nothing but the loss scale.
 
     Raises:
-        ConfigurationError: the precision is unknown.
+        ConfigurationError: the precision is unknown, or the optimizer is none of ours.
 
     Example:
         >>> import torch
@@ -253,6 +291,7 @@ def train_step(
         (1, ['loss', 'output'])
     """
     precisions.check(precision, "precision")
+    check_transformation(tx, "the optimizer")
     return TrainStep(functional(model), tx, loss, nonfinite, precision)
 
 
@@ -263,17 +302,33 @@ def surroundings(
 
     `ahead` counts the steps between the state and the kernel's.
     """
+    key = key_of(state, ahead) if seeded else None
     device = device_of(state)
     kernels = precisions.kernels(precision, device)
-    if not seeded:
+    if key is None:
         return kernels
-    noise = keys.seeded(key_of(state, ahead), device)
+    noise = keys.seeded(key, device)
     return _both(noise, kernels) if precision == "tf32" else noise
 
 
 def key_of(state: TrainState, ahead: int = 0) -> int:
-    """Derive the key of the noise of a state's next step, or of one so much ahead of that."""
-    return keys.derive(int(state.seed), "step", int(state.step) + ahead)
+    """Derive the key of the noise of a state's next step, or of one so much ahead of that.
+
+    Raises:
+        ConfigurationError: it is no state, or one under `vmap`, which has many seeds.
+    """
+    try:
+        return keys.derive(int(state.seed), "step", int(state.step) + ahead)
+    except (AttributeError, RuntimeError) as error:
+        if not isinstance(state, TrainState):
+            got, fix = type(state).__name__, "call it as step(state, batch)"
+        elif is_functorch_wrapped_tensor(state.seed):
+            got, fix = "a state under torch.func", "transform step.kernel, or train members with fa.ensemble"
+        else:
+            raise
+        raise ConfigurationError(
+            "is not one", where="the state of a step", expected="a TrainState, as init makes it", got=got, fix=fix
+        ) from error
 
 
 @contextmanager
@@ -391,7 +446,11 @@ def with_loss(raw: Any, batch: Any, loss: LossFunction | None, *, required: bool
     """
     output: dict[str, Any] = dict(raw) if isinstance(raw, Mapping) else {"output": raw}
     if loss is not None:
-        output["loss"] = loss(raw, batch)
+        try:
+            output["loss"] = loss(raw, batch)
+        except Exception as error:
+            tell(error, "the loss function", batch, f"the model's output {shown(raw)}, and ")
+            raise
     elif "loss" not in output:
         if not required:
             return output
@@ -409,7 +468,7 @@ def with_loss(raw: Any, batch: Any, loss: LossFunction | None, *, required: bool
             where="the loss",
             expected="a floating-point tensor of shape []",
             got=trees.describe(value),
-            fix="reduce it over the batch, e.g. with .mean()",
+            fix="return it, and reduce it over the batch, e.g. with .mean()",
         )
     return output
 
@@ -419,7 +478,7 @@ def _gradient(
     params: dict[str, Tensor],
 ) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
     # torch.func composes with vmap and Dynamo; plain autograd costs 30 % less when run eagerly.
-    if torch.compiler.is_compiling() or any(map(_is_transformed, params.values())):
+    if torch.compiler.is_compiling() or _transformed(params):
         grads, (_, (output, buffers)) = torch.func.grad_and_value(objective, has_aux=True)(params)
         return grads, trees.detach(output), buffers
     with torch.enable_grad():
@@ -451,5 +510,11 @@ def _choose(condition: Tensor, new: T, old: T) -> T:
         ) from error
 
 
-def _is_transformed(tensor: Tensor) -> bool:
-    return is_functorch_wrapped_tensor(tensor)
+def _unrecorded(params: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
+    """Record no gradients of what is done inside, unless `torch.func` may be asked for those of the step."""
+    return torch.no_grad() if torch.compiler.is_compiling() or not _transformed(params) else nullcontext()
+
+
+def _transformed(params: Mapping[str, Tensor]) -> bool:
+    """Tell whether the parameters are under `torch.func`."""
+    return any(map(is_functorch_wrapped_tensor, params.values()))

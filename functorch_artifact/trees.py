@@ -239,7 +239,8 @@ def describe(leaf: Any) -> str:
     if isinstance(leaf, Tensor):
         dtype = str(leaf.dtype).removeprefix("torch.")
         return f"{dtype}[{', '.join(str(size) for size in leaf.shape)}]"
-    return f"{type(leaf).__name__} {leaf!r}"
+    shape = getattr(leaf, "shape", None)  # of an array, or a table
+    return f"{type(leaf).__name__} {leaf!r}" if not shape else f"{type(leaf).__name__} of shape {tuple(shape)}"
 
 
 def differences(expected: Any, got: Any, root: str = "") -> list[str]:

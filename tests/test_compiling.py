@@ -150,7 +150,7 @@ def test_a_batch_with_more_than_tensors_is_not_captured():
 def test_a_step_that_is_at_fault_says_so_as_it_does_eagerly():
     _, fast, state = steps()
     (batch,) = batches(1)
-    with pytest.raises(KeyError, match="y"):
+    with pytest.raises(BatchError, match="the loss function: asks the batch for the key 'y'"):
         fast(state, {"x": batch["x"]})
 
 
@@ -500,3 +500,17 @@ def test_a_small_batch_runs_captured_even_if_it_comes_first(compiled):
     fast = fa.compile(step, mode="compiled", batch_size=16)
     fast(start, *batches(1, size=5))
     assert [build.mode for build in fa.explain(fast).builds] == ["captured"]
+
+
+def test_what_is_no_training_step_is_not_compiled():
+    with pytest.raises(
+        ConfigurationError, match=r"compile: is no training step\n.*\n  got: function\n  do this: compile each"
+    ):
+        fa.compile(lambda state, batch: (state, {}))
+
+
+def test_an_error_while_tracing_is_not_logged_besides(caplog):
+    step = fa.train_step(torch.nn.Linear(3, 1), optimizers.sgd(0.1), lambda output, batch: output.mean())
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        fa.compile(step)(fa.init(step.model, step.tx), torch.ones(4, 5))
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]

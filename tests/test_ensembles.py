@@ -12,7 +12,7 @@ import functorch_artifact as fa
 from functorch_artifact import callbacks, folds, optimizers, tracking, trees
 from functorch_artifact.driver import NonfiniteLossWarning
 from functorch_artifact.ensembles.vectorized import VectorizationWarning
-from functorch_artifact.errors import CallbackError, ConfigurationError, DataError, OptimizerError
+from functorch_artifact.errors import BatchError, CallbackError, ConfigurationError, DataError, OptimizerError
 
 torch.set_num_threads(1)
 SEEDS = (3, 1, 4, 1, 5)
@@ -173,7 +173,7 @@ def test_a_number_that_is_no_tensor_operation_is_served_one_by_one():
 
 def test_a_step_at_fault_says_so_itself():
     members = fa.ensemble(program(optimizers.sgd(0.1), loss=lambda out, batch: batch["z"]), seeds=(0, 1))
-    with pytest.raises(KeyError, match="z"):
+    with pytest.raises(BatchError, match="z"):
         members.fit(progress=False)
 
 

@@ -181,8 +181,8 @@ def test_a_batch_without_a_key_is_named():
 def test_a_module_that_takes_no_whole_batch_is_explained(batch):
     model = fa.functional(nn.Linear(2, 1))
     text = (
-        r"Linear.forward: does not take the whole batch as its one argument\n"
-        rf"  got: a {type(batch).__name__}; linear.*\n  do this: say what it takes: functional\(module, inputs=lambda"
+        r"Linear.forward: fails on the whole batch as its one argument\n"
+        r"  got: .*float32\[1, 2\].*; linear.*\n  do this: mend it, or say what it takes of a batch: functional\(mod"
     )
     with pytest.raises(BatchError, match=text):
         model.apply(model.variables, batch, train=True)

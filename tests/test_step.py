@@ -3,12 +3,13 @@
 import copy
 from typing import NamedTuple
 
+import attrs
 import pytest
 import torch
 from torch import nn
 
 import functorch_artifact as fa
-from functorch_artifact import keys, optimizers, trees
+from functorch_artifact import errors, keys, optimizers, trees
 from functorch_artifact.errors import BatchError, ConfigurationError, LossError, OptimizerError
 from functorch_artifact.model_tracking import ScoreTracker
 from functorch_artifact.stoppers import EpochBoundStopper, Stop, StopperUpdateData
@@ -339,3 +340,123 @@ def test_advance_ends_an_epoch_purely():
     best = tracker.best(second.tracker)
     assert int(best.epoch) == 1
     assert trees.digest(best.model) == trees.digest(state.variables)
+
+
+def meta(tx):
+    """A loss of the parameters after a step, as a function of those before it."""
+    net = torch.nn.Linear(3, 1, dtype=torch.float64)
+    step = fa.train_step(net, tx, loss=lambda output, batch: output.tanh().square().mean())
+    state, batch = fa.init(net, tx), torch.linspace(-1, 1, 12, dtype=torch.float64).view(4, 3)
+
+    def after(params):
+        following, _ = step.kernel(attrs.evolve(state, params=params), batch)
+        return following.params["weight"].square().sum()
+
+    return after, state.params
+
+
+@pytest.mark.parametrize(
+    "tx", [optimizers.sgd(0.5), optimizers.chain(optimizers.clip_by_value(9.0), optimizers.adam(0.1))]
+)
+def test_the_kernel_of_a_step_can_be_differentiated(tx):
+    after, params = meta(tx)
+    found = torch.func.grad(after)(params)["weight"]
+    for place in range(3):
+        nudge = torch.zeros(1, 3, dtype=torch.float64)
+        nudge[0, place] = 1e-6
+        above, below = (after(params | {"weight": params["weight"] + sign * nudge}) for sign in (1, -1))
+        assert float(found[0, place]) == pytest.approx(float(above - below) / 2e-6, rel=1e-5)
+
+
+MISTAKES = {
+    "the batch first": (
+        lambda step, state, batch: step(batch, state),
+        r"the state of a step: is not one\n  expected: a TrainState.*\n  got: dict\n  do this: call it as step\(sta",
+    ),
+    "under vmap": (
+        lambda step, state, batch: torch.func.vmap(step, in_dims=(0, None))(trees.map(lambda t: t[None], state), batch),
+        r"got: a state under torch.func\n  do this: transform step.kernel",
+    ),
+    "the state of another optimizer": (
+        lambda step, state, batch: step(fa.init(step.model, optimizers.sgd(0.1)), batch),
+        r"the state: is that of another optimizer\n  expected: what init\(model, tx\) makes for adam\(0.01",
+    ),
+    "the state of another model": (
+        lambda step, state, batch: step(fa.init(torch.nn.Sequential(torch.nn.Linear(3, 1)), step.tx), batch),
+        r"the variables given to Linear: are those of another model\n.*\n  got: none named \['bias', 'weight'\]",
+    ),
+    "a batch without what inputs takes": (
+        lambda step, state, batch: step(state, {"y": batch["y"]}),
+        r"inputs: asks the batch for the key 'x', which it does not have\n.*\n  got: the keys \['y'\]",
+    ),
+    "a batch without what the loss takes": (
+        lambda step, state, batch: step(state, {"x": batch["x"]}),
+        r"the loss function: asks the batch for the key 'y', which it does not have",
+    ),
+}
+
+
+def stepping():
+    model = fa.functional(torch.nn.Linear(3, 1), inputs=lambda batch: batch["x"])
+    tx = optimizers.adam(0.01)
+    step = fa.train_step(model, tx, lambda output, batch: (output - batch["y"]).square().mean())
+    return step, fa.init(model, tx), {"x": torch.ones(4, 3), "y": torch.ones(4, 1)}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistaken_call_is_told_what_was_expected(mistake):
+    call, message = MISTAKES[mistake]
+    with pytest.raises(errors.FunctorchArtifactError, match=message):
+        call(*stepping())
+
+
+def test_an_error_of_torch_is_noted_with_the_batch_it_came_of():
+    step, state, batch = stepping()
+    with pytest.raises(RuntimeError, match="same dtype") as caught:
+        step(state, batch | {"x": batch["x"].double()})
+    assert caught.value.__notes__ == ["Linear.forward was given the batch {'x': float64[4, 3], 'y': float32[4, 1]}"]
+    with pytest.raises(AttributeError) as caught:
+        fa.train_step(step.model, step.tx, torch.nn.MSELoss())(state, batch)
+    assert caught.value.__notes__[0].startswith(
+        "the loss function was given the model's output float32[4, 1], and the b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tx", "got"),
+    [
+        (torch.optim.SGD([torch.zeros(1)], 0.1), "SGD\n  do this: wrap a torch optimizer in optimizers.from_torch"),
+        (optimizers.adam, r"the function adam\n  do this: call it: adam\(...\)"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(tx, got):
+    net = torch.nn.Linear(3, 1)
+    for make in (lambda: fa.init(net, tx), lambda: fa.train_step(net, tx), lambda: optimizers.chain(tx)):
+        with pytest.raises(ConfigurationError, match=f"is not a gradient transformation\n  got: {got}"):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("update", "problem"),
+    [
+        (lambda g: g, "the update of the optimizer \\(custom\\): does not return a pair"),
+        (lambda g: (trees.map(lambda t: t.double(), g), ()), "would change its shape or dtype\n.*\n  got: float64"),
+        (lambda g: (trees.map(lambda t: t.sum(), g), ()), r"would change its shape or dtype\n.*\n  got: float32\[\]"),
+    ],
+)
+def test_an_optimizer_that_would_change_the_parameters_kind_is_refused(update, problem):
+    step, state, batch = stepping()
+    tx = optimizers.GradientTransformation(lambda params: (), lambda grads, state, params: update(grads))
+    with pytest.raises(errors.OptimizerError, match=problem):
+        attrs.evolve(step, tx=tx)(attrs.evolve(state, opt_state=()), batch)
+
+
+def test_a_functional_model_can_be_given_other_inputs():
+    model = fa.functional(torch.nn.Linear(3, 1))
+    other = fa.functional(model, inputs=lambda batch: batch["x"])
+    x = torch.ones(2, 3)
+    assert torch.equal(
+        other.apply(other.variables, {"x": x}, train=True)[0], model.apply(model.variables, x, train=True)[0]
+    )
+    assert fa.functional(model) is model
+    assert repr(other) == "functional(Linear(...))"

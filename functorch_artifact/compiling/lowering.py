@@ -63,7 +63,7 @@ def capture(
     if not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise TypeError("it has arguments that are not tensors")
     # With threads, the gradients of tensors on a GPU would be computed by one that does not trace.
-    with _without_onednn(), torch.autograd.set_multithreading_enabled(False):
+    with _without_onednn(), _unlogged(), torch.autograd.set_multithreading_enabled(False):
         tracer = make_fx(function, dict(decompositions or {}), tracing_mode="fake", _allow_non_fake_inputs=True)
         module = tracer(*leaves)
     _tidy(module.graph)
@@ -372,6 +372,18 @@ def _work(reader: fx.Node, read: fx.Node) -> int:
 def _memory(node: Any) -> int | None:
     value = node.meta.get("val") if isinstance(node, fx.Node) else None
     return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep torch from logging, trace and all, an error that is raised as well: a wrong shape, say."""
+    from torch._subclasses import fake_tensor
+
+    before, fake_tensor.log.disabled = fake_tensor.log.disabled, True
+    try:
+        yield
+    finally:
+        fake_tensor.log.disabled = before
 
 
 @contextlib.contextmanager

@@ -333,7 +333,7 @@ def compile(
         batch_size: the examples of a whole batch; by default those of the first.
 
     Raises:
-        ConfigurationError: the mode is unknown, or `steps` is not positive.
+        ConfigurationError: it is no training step, the mode is unknown, or `steps` is not positive.
 
     Example:
         >>> import torch
@@ -345,6 +345,14 @@ def compile(
         >>> torch.equal(fast(state, batch)[1]["loss"], step(state, batch)[1]["loss"])
         True
     """
+    if not hasattr(step, "kernel"):  # as training steps and those of ensembles have
+        raise ConfigurationError(
+            "is no training step",
+            where="compile",
+            expected="what train_step made",
+            got=type(step).__name__,
+            fix="compile each of the training steps that it is made of",
+        )
     if mode not in get_args(Mode):
         raise ConfigurationError("is unknown", where="mode", expected=f"one of {get_args(Mode)}", got=repr(mode))
     if steps < 1:

@@ -30,6 +30,7 @@ from functorch_artifact.optimizers.transformation import (
     aligned,
     check,
     delta,
+    told,
 )
 
 Rate: TypeAlias = float | Tensor | LearningRate
@@ -221,12 +222,7 @@ def _build(
         decoupled=decoupled,
         maximize=maximize,
     )
-    return attrs.evolve(made, description=f"{name}({_told(learning_rate)}, weight_decay={_told(weight_decay)})")
-
-
-def _told(rate: Rate) -> str:
-    """Write a number; a schedule, or a tensor, which may be one of many under vmap, by its class."""
-    return type(rate).__name__ if isinstance(rate, LearningRate | Tensor) else f"{rate:g}"
+    return attrs.evolve(made, description=f"{name}({told(learning_rate)}, weight_decay={told(weight_decay)})")
 
 
 def _betas(name: str, betas: tuple[float, float]) -> tuple[float, float]:

@@ -31,7 +31,9 @@ from functorch_artifact.optimizers.transformation import (
     apply_updates,
     beside,
     check,
+    check_transformation,
     delta,
+    told,
 )
 from functorch_artifact.trees import node
 
@@ -73,6 +75,7 @@ def accumulate(tx: GradientTransformation, *, steps: int) -> GradientTransformat
         tensor([0.])
         tensor([-2.])
     """
+    check_transformation(tx, "accumulate")
     check(steps >= 1, "accumulate", "steps", "an integer >= 1", steps)
 
     def init(params: Params) -> AccumulateState:
@@ -98,7 +101,7 @@ def accumulate(tx: GradientTransformation, *, steps: int) -> GradientTransformat
     def on_epoch(state: AccumulateState, scores: Scores) -> OptState:
         return attrs.evolve(state, inner=tx.on_epoch(state.inner, scores))
 
-    return GradientTransformation(init, update, on_epoch)
+    return GradientTransformation(init, update, on_epoch, f"accumulate({tx.description}, steps={steps})")
 
 
 def _if(due: Tensor, change: Tensor | Assigned, leaf: Tensor) -> Tensor | Assigned:
@@ -159,6 +162,7 @@ def ema(tx: GradientTransformation, decay: float | Tensor | LearningRate = 0.999
         >>> params["w"], optimizers.ema_params(state)["w"]
         (tensor([3.]), tensor([2.2500]))
     """
+    check_transformation(tx, "ema")
     rate = as_learning_rate(decay)
     if isinstance(decay, float | int):
         check(0 <= decay < 1, "ema", "decay", "a number in [0, 1)", decay)
@@ -182,7 +186,7 @@ def ema(tx: GradientTransformation, decay: float | Tensor | LearningRate = 0.999
     def on_epoch(state: EMAState, scores: Scores) -> OptState:
         return attrs.evolve(state, decay=rate.on_epoch(state.decay, scores), inner=tx.on_epoch(state.inner, scores))
 
-    return GradientTransformation(init, update, on_epoch)
+    return GradientTransformation(init, update, on_epoch, f"ema({tx.description}, {told(decay)})")
 
 
 def ema_params(opt_state: OptState) -> Params:

@@ -25,8 +25,10 @@ from functorch_artifact.optimizers.transformation import (
     Scores,
     Updates,
     aligned,
+    check_transformation,
     identity,
     stateless,
+    told,
     unchanged,
 )
 from functorch_artifact.trees import STATIC, node
@@ -55,6 +57,7 @@ def partition(transformations: Mapping[str, GradientTransformation], labels: Lab
             where the path joins the keys with dots, e.g. `encoder.0.weight`.
 
     Raises:
+        ConfigurationError: one is no transformation.
         OptimizerError: in `init`, when a leaf's label has no transformation or the tree of labels
             is not shaped like the parameters.
 
@@ -71,8 +74,13 @@ def partition(transformations: Mapping[str, GradientTransformation], labels: Lab
         {'encoder.w': tensor([0.9000]), 'head.w': tensor([0.])}
     """
 
+    for label, each in transformations.items():
+        check_transformation(each, f"partition: {label!r}")
     allowed = frozenset(transformations)
-    return partition_by(transformations, lambda params: _resolve(labels, params, allowed, "label"))
+    described = ", ".join(f"{label}: {each.description}" for label, each in transformations.items())
+    return partition_by(
+        transformations, lambda params: _resolve(labels, params, allowed, "label"), f"partition({described})"
+    )
 
 
 def masked(transformation: GradientTransformation, mask: Mask) -> GradientTransformation:
@@ -82,7 +90,9 @@ def masked(transformation: GradientTransformation, mask: Mask) -> GradientTransf
         OptimizerError: in `init`, when the mask is not shaped like the parameters or gives
             something other than bools.
     """
-    return partition_by({"masked": transformation, "passed": identity()}, _two(mask, "masked", "passed"))
+    check_transformation(transformation, "masked")
+    parts = {"masked": transformation, "passed": identity()}
+    return partition_by(parts, _two(mask, "masked", "passed"), f"masked({transformation.description})")
 
 
 def freeze(mask: Mask) -> GradientTransformation:
@@ -100,7 +110,7 @@ def freeze(mask: Mask) -> GradientTransformation:
         >>> optimizers.apply_updates(params, updates)["b"]
         tensor([1.])
     """
-    return partition_by({"frozen": unchanged(), "passed": identity()}, _two(mask, "frozen", "passed"))
+    return partition_by({"frozen": unchanged(), "passed": identity()}, _two(mask, "frozen", "passed"), "freeze()")
 
 
 def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> GradientTransformation:
@@ -111,7 +121,8 @@ def add_decayed_weights(weight_decay: float, mask: Mask | None = None) -> Gradie
         mask: where to decay; everywhere by default.
     """
     decay = stateless(
-        lambda deltas, params: [u.add(p, alpha=weight_decay) for u, p in zip(deltas, params, strict=True)]
+        lambda deltas, params: [u.add(p, alpha=weight_decay) for u, p in zip(deltas, params, strict=True)],
+        f"add_decayed_weights({told(weight_decay)})",
     )
     return decay if mask is None else masked(decay, mask)
 
@@ -122,7 +133,9 @@ def leaf_names(tree: Any) -> list[str]:
 
 
 def partition_by(
-    transformations: Mapping[str, GradientTransformation], choose: Callable[[Params], list[str]]
+    transformations: Mapping[str, GradientTransformation],
+    choose: Callable[[Params], list[str]],
+    description: str = "custom",
 ) -> GradientTransformation:
     """Give each leaf to the transformation of the label that `choose` gives it, in the tree's order."""
 
@@ -157,7 +170,7 @@ def partition_by(
             states={label: transformations[label].on_epoch(each, scores) for label, each in state.states.items()},
         )
 
-    return GradientTransformation(init, update, on_epoch)
+    return GradientTransformation(init, update, on_epoch, description)
 
 
 def _only(label: str, labels: tuple[str, ...], leaves: list[Any], structure: Any) -> Any:
@@ -180,7 +193,10 @@ def _resolve(chooser: Any, params: Params, allowed: frozenset[Any], what: str) -
         found, given = trees.flatten(chooser)
         if given != structure:
             raise OptimizerError(
-                f"the tree of {what}s is not shaped like the parameters", expected=names, got=leaf_names(chooser)
+                f"the tree of {what}s is not shaped like the parameters",
+                expected=names,
+                got=leaf_names(chooser),
+                fix=f"pass a {what} for each, or a function of (path, leaf), e.g. lambda path, leaf: path in names",
             )
     for name, choice in zip(names, found, strict=True):
         if choice not in allowed:

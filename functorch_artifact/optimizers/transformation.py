@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from functorch_artifact import trees
-from functorch_artifact.errors import OptimizerError
+from functorch_artifact.errors import ConfigurationError, OptimizerError
 from functorch_artifact.trees import node
 
 T = TypeVar("T")
@@ -66,9 +66,9 @@ class GradientTransformation:
         tensor([0.5000, 2.2500])
     """
 
-    init: Callable[[Params], OptState]
-    update: Callable[[Updates, OptState, Params], tuple[Updates, OptState]]
-    on_epoch: Callable[[OptState, Scores], OptState] = _same
+    init: Callable[[Params], OptState] = attrs.field(repr=False)
+    update: Callable[[Updates, OptState, Params], tuple[Updates, OptState]] = attrs.field(repr=False)
+    on_epoch: Callable[[OptState, Scores], OptState] = attrs.field(default=_same, repr=False)
     description: str = "custom"
 
 
@@ -106,19 +106,32 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     """Add the updates to the parameters; an `Assigned` leaf replaces its parameter.
 
     Raises:
-        OptimizerError: the updates do not have the structure of the parameters.
+        OptimizerError: the updates do not have the structure of the parameters, or their shapes and dtypes.
     """
     leaves, changes, structure = aligned(updates, params)
-    return trees.unflatten(
-        structure, [u.value if isinstance(u, Assigned) else p + u for p, u in zip(leaves, changes, strict=True)]
-    )
+    moved = [u.value if isinstance(u, Assigned) else p + u for p, u in zip(leaves, changes, strict=True)]
+    for index, (p, u, new) in enumerate(zip(leaves, changes, moved, strict=True)):
+        if not isinstance(u, Assigned) and (u.shape != p.shape or new.dtype != p.dtype):
+            raise OptimizerError(
+                "would change its shape or dtype",
+                where=f"the update of {trees.paths(params, 'params')[index]}",
+                expected=trees.describe(p),
+                got=trees.describe(changes[index]),
+                fix="give an update of the parameter's shape and dtype",
+            )
+    return trees.unflatten(structure, moved)
 
 
 def chain(*transformations: GradientTransformation) -> GradientTransformation:
     """Apply transformations in order, each to what the one before it gave.
 
     A stage after an optimizer sees the step that the optimizer would have taken.
+
+    Raises:
+        ConfigurationError: one is no transformation.
     """
+    for place, each in enumerate(transformations, start=1):
+        check_transformation(each, f"chain: stage {place}")
 
     def init(params: Params) -> OptState:
         return tuple(each.init(params) for each in transformations)
@@ -133,11 +146,28 @@ def chain(*transformations: GradientTransformation) -> GradientTransformation:
     def on_epoch(state: OptState, scores: Scores) -> OptState:
         return tuple(each.on_epoch(before, scores) for each, before in zip(transformations, state, strict=True))
 
-    described = [each.description for each in transformations if each.description != "custom"]
-    return GradientTransformation(init, update, on_epoch, ", ".join(described) or "custom")
+    return GradientTransformation(init, update, on_epoch, ", ".join(each.description for each in transformations))
 
 
-def stateless(function: Callable[[list[Tensor], list[Tensor]], list[Any]]) -> GradientTransformation:
+def check_transformation(given: object, where: str) -> None:
+    """Refuse what is no transformation.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if isinstance(given, GradientTransformation):
+        return
+    got, fix = type(given).__name__, "make one, e.g. optimizers.adam(1e-3)"
+    if isinstance(given, torch.optim.Optimizer):
+        fix = "wrap a torch optimizer in optimizers.from_torch(...)"
+    elif callable(given) and hasattr(given, "__name__"):
+        got, fix = f"the function {given.__name__}", f"call it: {given.__name__}(...)"
+    raise ConfigurationError("is not a gradient transformation", where=where, got=got, fix=fix)
+
+
+def stateless(
+    function: Callable[[list[Tensor], list[Tensor]], list[Any]], description: str = "custom"
+) -> GradientTransformation:
     """Make a transformation of a function from (deltas, parameters), as lists, to updates."""
 
     def update(updates: Updates, state: OptState, params: Params) -> tuple[Updates, OptState]:
@@ -145,22 +175,24 @@ def stateless(function: Callable[[list[Tensor], list[Tensor]], list[Any]]) -> Gr
         deltas = [delta(u, p) for p, u in zip(leaves, changes, strict=True)]
         return trees.unflatten(structure, function(deltas, leaves)), state
 
-    return GradientTransformation(lambda params: (), update)
+    return GradientTransformation(lambda params: (), update, description=description)
 
 
 def identity() -> GradientTransformation:
     """Pass updates through as they are."""
-    return GradientTransformation(lambda params: (), lambda updates, state, params: (updates, state))
+    return GradientTransformation(
+        lambda params: (), lambda updates, state, params: (updates, state), description="identity()"
+    )
 
 
 def unchanged() -> GradientTransformation:
     """Leave every parameter as it is, to the bit, whatever its gradient."""
-    return stateless(lambda deltas, params: [Assigned(p) for p in params])
+    return stateless(lambda deltas, params: [Assigned(p) for p in params], "unchanged()")
 
 
 def scale(factor: float | Tensor) -> GradientTransformation:
     """Multiply every update by a number; `scale(-1.0)` before an optimizer maximises."""
-    return stateless(lambda deltas, params: [u * factor for u in deltas])
+    return stateless(lambda deltas, params: [u * factor for u in deltas], f"scale({told(factor)})")
 
 
 def clip_by_value(limit: float) -> GradientTransformation:
@@ -170,7 +202,7 @@ def clip_by_value(limit: float) -> GradientTransformation:
         OptimizerError: the limit is not positive.
     """
     check(limit > 0, "clip_by_value", "limit", "a positive number", limit)
-    return stateless(lambda deltas, params: [u.clamp(-limit, limit) for u in deltas])
+    return stateless(lambda deltas, params: [u.clamp(-limit, limit) for u in deltas], f"clip_by_value({told(limit)})")
 
 
 def clip_by_global_norm(max_norm: float | Tensor) -> GradientTransformation:
@@ -192,7 +224,12 @@ def clip_by_global_norm(max_norm: float | Tensor) -> GradientTransformation:
         coefficient = (max_norm / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp(max=1.0)
         return [u * coefficient.to(u.device) for u in deltas]
 
-    return stateless(clip)
+    return stateless(clip, f"clip_by_global_norm({told(max_norm)})")
+
+
+def told(rate: object) -> str:
+    """Write a number; a schedule, or a tensor, which may be one of many under vmap, by its class."""
+    return f"{rate:g}" if isinstance(rate, float | int) else type(rate).__name__
 
 
 def check(holds: bool | Tensor, where: str, name: str, expected: str, got: object) -> None:

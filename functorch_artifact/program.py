@@ -21,6 +21,7 @@ from functorch_artifact.callbacks import CheckpointCallback
 from functorch_artifact.compiling import CompiledStep, Mode, compile
 from functorch_artifact.contracts import Loader
 from functorch_artifact.errors import ConfigurationError, ScoreError
+from functorch_artifact.losses import LossFunction
 from functorch_artifact.model import FunctionalModel, Variables, functional
 from functorch_artifact.model_tracking import ModelTracker, ScoreTracker
 from functorch_artifact.optimizers import GradientTransformation, ema_params
@@ -28,7 +29,7 @@ from functorch_artifact.optimizers.transformation import check_transformation
 from functorch_artifact.precision import Precision
 from functorch_artifact.routines import ArtifactRoutine, BatchRoutine, DataLoaderRoutine, as_tuple
 from functorch_artifact.scores import read_by
-from functorch_artifact.step import EvalStep, LossFunction, NonfinitePolicy, TrainState, TrainStep
+from functorch_artifact.step import EvalStep, NonfinitePolicy, TrainState, TrainStep
 from functorch_artifact.stoppers import EarlyStopper, Stop, StopperUpdateData, Verdict, as_verdict
 
 

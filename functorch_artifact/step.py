@@ -22,13 +22,13 @@ from functorch_artifact import precision as precisions
 from functorch_artifact.errors import (
     ConfigurationError,
     FunctorchArtifactError,
-    LossError,
     OptimizerError,
     StateError,
     TreeError,
 )
 from functorch_artifact.finiteness import all_finite, nonfinite_loss
-from functorch_artifact.model import FunctionalModel, Variables, functional, shown, tell
+from functorch_artifact.losses import LossFunction, gradient, transformed, with_loss
+from functorch_artifact.model import FunctionalModel, Variables, functional, shown
 from functorch_artifact.model_tracking import ModelSnapshot, ModelTracker
 from functorch_artifact.optimizers import GradientTransformation, apply_updates
 from functorch_artifact.optimizers.transformation import check_transformation
@@ -37,9 +37,6 @@ from functorch_artifact.scores import ScoreCache
 from functorch_artifact.stoppers import EarlyStopper
 
 T = TypeVar("T")
-
-LossFunction = Callable[[Any, Any], Tensor]
-"""`loss(output, batch)`: the scalar to minimise."""
 
 NonfinitePolicy = Literal["raise", "skip", "stop", "record"]
 """What happens at a loss or a gradient that is NaN or infinite."""
@@ -198,7 +195,7 @@ class TrainStep:
             loss = output["loss"]
             return (loss * scale.scale if isinstance(scale, LossScale) else loss), (output, buffers)
 
-        grads, output, buffers = _gradient(objective, state.params)
+        grads, output, buffers = gradient(objective, state.params)
         unspoilt: Tensor | None = None
         with _unrecorded(state.params):
             if isinstance(scale, LossScale):
@@ -438,66 +435,6 @@ def device_of(variables: HasVariables) -> torch.device:
     return next((leaf.device for leaf in variables.params.values()), torch.device("cpu"))
 
 
-def with_loss(raw: Any, batch: Any, loss: LossFunction | None, *, required: bool = True) -> dict[str, Any]:
-    """Make a model's output a dict that holds the scalar `loss`.
-
-    Raises:
-        LossError: there is none (and it is `required`), or it is not a floating-point scalar.
-    """
-    output: dict[str, Any] = dict(raw) if isinstance(raw, Mapping) else {"output": raw}
-    if loss is not None:
-        try:
-            output["loss"] = loss(raw, batch)
-        except Exception as error:
-            tell(error, "the loss function", batch, f"the model's output {shown(raw)}, and ")
-            raise
-    elif "loss" not in output:
-        if not required:
-            return output
-        raise LossError(
-            "there is no loss",
-            where="the model's output",
-            expected="a dict with the key 'loss', or a loss function",
-            got=f"a dict with the keys {sorted(output)}" if isinstance(raw, Mapping) else type(raw).__name__,
-            fix="return {'loss': ..., ...} from forward, or pass loss=lambda output, batch: ... to train_step",
-        )
-    value = output["loss"]
-    if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
-        raise LossError(
-            "is not a scalar",
-            where="the loss",
-            expected="a floating-point tensor of shape []",
-            got=trees.describe(value),
-            fix="return it, and reduce it over the batch, e.g. with .mean()",
-        )
-    return output
-
-
-def _gradient(
-    objective: Callable[[dict[str, Tensor]], tuple[Tensor, tuple[Any, dict[str, Tensor]]]],
-    params: dict[str, Tensor],
-) -> tuple[dict[str, Tensor], Any, dict[str, Tensor]]:
-    # torch.func composes with vmap and Dynamo; plain autograd costs 30 % less when run eagerly.
-    if torch.compiler.is_compiling() or _transformed(params):
-        grads, (_, (output, buffers)) = torch.func.grad_and_value(objective, has_aux=True)(params)
-        return grads, trees.detach(output), buffers
-    with torch.enable_grad():
-        leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
-        loss, (output, buffers) = objective(leaves)
-        if not loss.requires_grad:
-            raise LossError(
-                "does not depend on any trainable parameter",
-                where="the loss",
-                fix="check for detach() and torch.no_grad() in forward, and for parameters frozen by mistake",
-            )
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    grads = {
-        name: torch.zeros_like(leaf) if grad is None else grad
-        for (name, leaf), grad in zip(leaves.items(), found, strict=True)
-    }
-    return grads, trees.detach(output), buffers
-
-
 def _choose(condition: Tensor, new: T, old: T) -> T:
     try:
         return trees.select(condition, new, old)
@@ -512,9 +449,4 @@ def _choose(condition: Tensor, new: T, old: T) -> T:
 
 def _unrecorded(params: Mapping[str, Tensor]) -> AbstractContextManager[Any]:
     """Record no gradients of what is done inside, unless `torch.func` may be asked for those of the step."""
-    return torch.no_grad() if torch.compiler.is_compiling() or not _transformed(params) else nullcontext()
-
-
-def _transformed(params: Mapping[str, Tensor]) -> bool:
-    """Tell whether the parameters are under `torch.func`."""
-    return any(map(is_functorch_wrapped_tensor, params.values()))
+    return torch.no_grad() if torch.compiler.is_compiling() or not transformed(params) else nullcontext()

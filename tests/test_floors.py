@@ -22,7 +22,7 @@ FLOORS = {
         "records", "structure",
     },
     2: {"folds", "metrics", "model", "optimizers", "scores"},
-    3: {"artifacts", "callbacks", "model_tracking", "stoppers"},
+    3: {"artifacts", "callbacks", "losses", "model_tracking", "stoppers"},
     4: {"routines", "step"},
     5: {"compiling", "predictions"},
     6: {"binary_classification", "classification", "feeding", "fs", "program", "table_comparison"},

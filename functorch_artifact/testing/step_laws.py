@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from functorch_artifact import compiling, keys, purity, trees
 from functorch_artifact.compiling import CompiledStep
 from functorch_artifact.errors import LossError
+from functorch_artifact.losses import with_loss
 from functorch_artifact.model import Variables
 from functorch_artifact.optimizers import apply_updates
-from functorch_artifact.step import TrainState, TrainStep, with_loss
+from functorch_artifact.step import TrainState, TrainStep
 from functorch_artifact.testing.agreement import digest, disturb_generators, show, through_a_checkpoint
 from functorch_artifact.testing.law import Case, Family, Laws, Report, expect, suppose
 
